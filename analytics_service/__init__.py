@@ -1,0 +1,1 @@
+"""Answers questions over windows of history with SQL."""

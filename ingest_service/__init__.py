@@ -1,0 +1,1 @@
+"""Takes readings over gRPC and keeps them for ever in PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Keeps and answers the newest reading of every device, in Redis."""

@@ -1,0 +1,1 @@
+"""wattstream: energy telemetry for EV fleets. What its services share."""

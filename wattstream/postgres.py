@@ -1,0 +1,82 @@
+"""Connections to PostgreSQL: one pool a service, opened on a schema of the right version."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from wattstream import logs, migrate
+from wattstream.server import StartError
+
+Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
+
+_CONNECT_TIMEOUT_S = 5
+_RETRY_S = 1.0
+
+log = logs.get()
+
+
+@asynccontextmanager
+async def open_pool(dsn: str, *, name: str, size: int, statement_timeout_s: float) -> AsyncIterator[Pool]:
+    """Open a pool of at most `size` connections, waiting for as long as PostgreSQL is away.
+
+    Every session is in UTC, without JIT (it costs more than it saves on questions of milliseconds), and gives up a
+    statement after `statement_timeout_s`. Taking a connection fails with PoolTimeout after 5 seconds.
+
+    Raises:
+        StartError: the schema is too old or too new; the message says what to run.
+    """
+
+    async def configure(connection: AsyncConnection[tuple[Any, ...]]) -> None:
+        await connection.set_autocommit(True)
+        await connection.execute(
+            "SELECT set_config('TimeZone', 'UTC', false), set_config('jit', 'off', false),"
+            " set_config('statement_timeout', %s, false)",
+            (str(round(statement_timeout_s * 1000)),),
+        )
+        await connection.set_autocommit(False)
+
+    pool: Pool = AsyncConnectionPool(
+        dsn,
+        min_size=1,
+        max_size=size,
+        timeout=_CONNECT_TIMEOUT_S,
+        reconnect_timeout=_CONNECT_TIMEOUT_S,
+        configure=configure,
+        kwargs={"application_name": f"wattstream {name}", "connect_timeout": _CONNECT_TIMEOUT_S},
+        open=False,
+    )
+    await pool.open()
+    try:
+        await _check_schema(pool)
+        yield pool
+    finally:
+        await pool.close(timeout=_CONNECT_TIMEOUT_S)
+
+
+async def check(pool: Pool) -> None:
+    """Raise if PostgreSQL does not answer."""
+    async with pool.connection() as connection:
+        await connection.execute("SELECT 1")
+
+
+async def _check_schema(pool: Pool) -> None:
+    while True:
+        try:
+            async with pool.connection() as connection:
+                cursor = await connection.execute(migrate.VERSION_QUERY)
+                row = await cursor.fetchone()
+            break
+        except psycopg.errors.UndefinedTable:
+            row = None
+            break
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            log.warning("waiting for PostgreSQL", error=type(error).__name__)
+            await asyncio.sleep(_RETRY_S)
+    problem = migrate.schema_problem(row[0] if row and row[0] is not None else 0)
+    if problem:
+        raise StartError(problem)

@@ -1,0 +1,206 @@
+"""The one way in which a service is served: limits, interceptor, health, reflection, channelz, and an orderly end.
+
+A service says what it is made of in a `Parts`, from an async context manager that opens and closes its stores. Serving
+it is the same for all: `main` for a process, `serving` for a test.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import grpc
+import grpc.aio
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from wattstream import config as configuration
+from wattstream import logs
+from wattstream.interceptors import CallInterceptor
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+_CHECK_EVERY_S = 1.0
+_CHECK_DEADLINE_S = 2.0
+_HEALTH = "grpc.health.v1.Health"
+_CHANNELZ = "grpc.channelz.v1.Channelz"
+_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+
+log = logs.get()
+
+
+class ServerConfig(Protocol):
+    """What the configuration of every service says of how it is served."""
+
+    @property
+    def listen(self) -> str:
+        """Address to listen on, host:port; port 0 takes a free one."""
+
+    @property
+    def log_level(self) -> str:
+        """Least level that is logged."""
+
+    @property
+    def default_deadline_s(self) -> float:
+        """Deadline of unary calls that come without one."""
+
+    @property
+    def drain_s(self) -> float:
+        """How long open calls may take to end when the service shuts down."""
+
+
+AnyConfig = TypeVar("AnyConfig", bound=ServerConfig)
+Check = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a service is made of.
+
+    Attributes:
+        services: full names of the gRPC services, such as "wattstream.api.state.v1.StateService".
+        register: adds their servicers to a server.
+        checks: what the service depends on, by name; a check that raises says that the dependency is away.
+        drain: called first when the service shuts down: streams should come to their end.
+    """
+
+    services: tuple[str, ...]
+    register: Callable[[grpc.aio.Server], None]
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    drain: Callable[[], None] = lambda: None
+
+
+Lifespan = Callable[[AnyConfig], AbstractAsyncContextManager[Parts]]
+
+
+class StartError(Exception):
+    """The service cannot start; the message says what to do."""
+
+
+def main(area: str, cls: type[AnyConfig], lifespan: Lifespan[AnyConfig]) -> None:
+    """Run a service as a process, configured by the environment, until SIGTERM or SIGINT."""
+    try:
+        config = configuration.load(cls, area, os.environ)
+    except configuration.ConfigError as error:
+        sys.exit(f"{area}: {error}")
+    if "--print-config" in sys.argv[1:]:
+        sys.stdout.write(configuration.describe(config, area) + "\n")
+        return
+    logs.configure(area, config.log_level)
+    try:
+        asyncio.run(_run_until_signal(config, lifespan))
+    except StartError as error:
+        log.error("cannot start", reason=str(error))
+        sys.exit(f"{area}: {error}")
+
+
+async def _run_until_signal(config: AnyConfig, lifespan: Lifespan[AnyConfig]) -> None:
+    stopping = asyncio.Event()
+    starting = asyncio.current_task()
+
+    def stop() -> None:
+        stopping.set()
+        if starting is not None:
+            starting.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    try:
+        async with serving(config, lifespan) as address:
+            starting = None
+            log.info("serving", address=address)
+            await stopping.wait()
+            log.info("draining")
+    except asyncio.CancelledError:
+        if starting is None:
+            raise
+    log.info("stopped")
+
+
+@asynccontextmanager
+async def serving(config: AnyConfig, lifespan: Lifespan[AnyConfig]) -> AsyncIterator[str]:
+    """Serve a service and yield its address, host:port; on leaving, drain and stop it.
+
+    Raises:
+        StartError: the address cannot be listened on.
+    """
+    async with lifespan(config) as parts:
+        server = grpc.aio.server(interceptors=(CallInterceptor(config.default_deadline_s),), options=_options())
+        parts.register(server)
+        health_servicer = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+        _enable_reflection(server, (*parts.services, _HEALTH, _CHANNELZ))
+        channelz.add_channelz_servicer(server)
+        host = config.listen.rpartition(":")[0]
+        try:
+            port = server.add_insecure_port(config.listen)
+        except RuntimeError:
+            raise StartError(f"cannot listen on {config.listen}: is it in use?") from None
+        await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+        watch = asyncio.create_task(_watch_health(health_servicer, parts))
+        await server.start()
+        try:
+            yield f"{host}:{port}"
+        finally:
+            watch.cancel()
+            await health_servicer.enter_graceful_shutdown()
+            parts.drain()
+            await server.stop(config.drain_s)
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+
+
+def _options() -> list[tuple[str, Any]]:
+    return [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", 4 * MAX_MESSAGE_BYTES),
+        ("grpc.so_reuseport", 0),
+        # Finds peers that are gone without a word, and lets clients ask as often.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_ping_strikes", 5),
+        ("grpc.enable_channelz", 1),
+    ]
+
+
+def _enable_reflection(server: grpc.aio.Server, services: tuple[str, ...]) -> None:
+    """Serve reflection as v1, which tools ask for first, and v1alpha; the two differ in nothing but the name."""
+    names = (*services, reflection.SERVICE_NAME, _REFLECTION_V1)
+    reflection.enable_server_reflection(names, server)
+    servicer = reflection.aio.ReflectionServicer(names)
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    generic = grpc.method_handlers_generic_handler(_REFLECTION_V1, {"ServerReflectionInfo": handler})
+    server.add_generic_rpc_handlers((generic,))
+
+
+async def _watch_health(servicer: "health.aio.HealthServicer", parts: Parts) -> None:
+    """Keep the health of each dependency, and so of the services, as it is: they serve while all dependencies do."""
+    status = health_pb2.HealthCheckResponse
+    while True:
+        well = [await _is_well(name, check) for name, check in parts.checks.items()]
+        for name, is_well in zip(parts.checks, well, strict=True):
+            await servicer.set(name, status.SERVING if is_well else status.NOT_SERVING)
+        for service in parts.services:
+            await servicer.set(service, status.SERVING if all(well) else status.NOT_SERVING)
+        await asyncio.sleep(_CHECK_EVERY_S)
+
+
+async def _is_well(name: str, check: Check) -> bool:
+    try:
+        async with asyncio.timeout(_CHECK_DEADLINE_S):
+            await check()
+    except Exception as error:  # noqa: BLE001 - any failure means the same: not well
+        log.warning("dependency is away", dependency=name, error=type(error).__name__)
+        return False
+    return True
