@@ -7,13 +7,15 @@ misspelt one is not silently a default.
 
 import dataclasses
 import json
+import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 PREFIX = "WATTSTREAM_"
-AREAS = ("INGEST", "STATE", "ANALYTICS", "CLIENT")
+AREAS = ("INGEST", "STATE", "ANALYTICS", "CLIENT", "TEST")
 SHARED = frozenset({"POSTGRES_DSN", "REDIS_URL", "LOG_LEVEL", "DATA_DIR"})
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 
 Config = TypeVar("Config")
 
@@ -66,6 +68,12 @@ def describe(config: Any, area: str) -> str:
     return json.dumps(shown, indent=2)
 
 
+def explain(cls: type[Config], area: str) -> str:
+    """Return a line of help for each variable: its name, what it is for, its default."""
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    return "\n".join(f"  {variable_name(f, area)}: {f.metadata['help']} (default: {f.default})" for f in fields)
+
+
 def _belongs_elsewhere(name: str, area: str) -> bool:
     rest = name.removeprefix(PREFIX)
     return rest in SHARED or any(rest.startswith(other + "_") for other in AREAS if other != area.upper())
@@ -77,6 +85,8 @@ def _parse(name: str, field: "dataclasses.Field[Any]", text: str) -> Any:
         value: Any = _parse_bool(text) if kind is bool else kind(text)
     except ValueError:
         raise ConfigError(f"{name}: {text!r} is not of type {kind.__name__}") from None
+    if kind is float and not math.isfinite(value):
+        raise ConfigError(f"{name}: {text!r} is not a finite number")
     at_least, choices = field.metadata["at_least"], field.metadata["choices"]
     if at_least is not None and not value >= at_least:
         raise ConfigError(f"{name}: {text} is too small; the least is {at_least:g}")
@@ -93,11 +103,13 @@ def _parse_bool(text: str) -> bool:
 
 
 def _mask(secret: str) -> str:
-    """Hide what is secret in a DSN or URL: the password; everything, where it is of another form."""
-    parts = urlsplit(secret)
-    if not parts.scheme or not parts.netloc:
+    """Show the address of a URL without its password and options; of anything else nothing."""
+    scheme, separator, rest = secret.partition("://")
+    if not separator or not _SCHEME.fullmatch(scheme):
         return "***" if secret else ""
-    address = parts.netloc.rpartition("@")
-    user = address[0].partition(":")
-    netloc = address[2] if not address[1] else f"{user[0]}{':***' if user[1] else ''}@{address[2]}"
-    return urlunsplit((parts.scheme, netloc, parts.path, "***" if parts.query else "", ""))
+    authority, question, options = rest.partition("?")
+    if "@" in options:  # then the question mark may be a part of the password
+        return f"{scheme}://***"
+    credentials, at, address = authority.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    return f"{scheme}://{user}{':***' if colon else ''}{at}{address}{'?***' if question else ''}"

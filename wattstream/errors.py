@@ -11,11 +11,15 @@ import grpc
 import psycopg
 import redis
 from google.protobuf import any_pb2, duration_pb2
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from psycopg_pool import PoolTimeout
 
 RETRY_AFTER_S = 1.0
+# A status travels in HTTP/2 headers, of which clients take 8 KiB: the lengths below keep it well under that.
+_MAX_VIOLATIONS = 8
+_MAX_TEXT_BYTES = 200
+_MAX_MESSAGE_BYTES = 500
 DETAILS_KEY = "grpc-status-details-bin"
 ERROR_DOMAIN = "wattstream"
 
@@ -79,7 +83,10 @@ def bad_field(field: str, message: str) -> InvalidRequestError:
 def _bad_request(error: Exception) -> list[Message]:
     assert isinstance(error, InvalidRequestError)
     violations = [
-        error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.message) for v in error.violations
+        error_details_pb2.BadRequest.FieldViolation(
+            field=_shorten(v.field, _MAX_TEXT_BYTES), description=_shorten(v.message, _MAX_TEXT_BYTES)
+        )
+        for v in error.violations[:_MAX_VIOLATIONS]
     ]
     return [error_details_pb2.BadRequest(field_violations=violations)]
 
@@ -88,7 +95,9 @@ def _resource(error: Exception) -> list[Message]:
     assert isinstance(error, NotFoundError | ConflictError)
     return [
         error_details_pb2.ResourceInfo(
-            resource_type=error.resource_type, resource_name=error.resource_name, description=error.message
+            resource_type=error.resource_type,
+            resource_name=_shorten(error.resource_name, _MAX_TEXT_BYTES),
+            description=_shorten(error.message, _MAX_TEXT_BYTES),
         )
     ]
 
@@ -97,6 +106,11 @@ def _retry(_: Exception) -> list[Message]:
     delay = duration_pb2.Duration()
     delay.FromMilliseconds(round(RETRY_AFTER_S * 1000))
     return [error_details_pb2.RetryInfo(retry_delay=delay)]
+
+
+def _shorten(text: str, most_bytes: int) -> str:
+    encoded = text.encode(errors="replace")
+    return text if len(encoded) <= most_bytes else encoded[: most_bytes - 3].decode(errors="ignore") + "…"
 
 
 def _nothing(_: Exception) -> list[Message]:
@@ -117,6 +131,13 @@ _STATE_AWAY = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError
 # The first row that fits decides.
 TABLE: tuple[_Row, ...] = (
     _Row(InvalidRequestError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", _bad_request, None),
+    _Row(
+        DecodeError,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "UNDECODABLE",
+        _nothing,
+        "a request is not a message of the type that it should be",
+    ),
     _Row(NotFoundError, grpc.StatusCode.NOT_FOUND, "NOT_FOUND", _resource, None),
     _Row(ConflictError, grpc.StatusCode.FAILED_PRECONDITION, "CONFLICT", _resource, None),
     _Row(OverloadedError, grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", _retry, None),
@@ -155,4 +176,4 @@ def _status(code: grpc.StatusCode, message: str, details: list[Message]) -> stat
     for detail in details:
         packed.append(any_pb2.Any())
         packed[-1].Pack(detail)
-    return status_pb2.Status(code=code.value[0], message=message, details=packed)
+    return status_pb2.Status(code=code.value[0], message=_shorten(message, _MAX_MESSAGE_BYTES), details=packed)

@@ -4,12 +4,13 @@ A service says what it is made of in a `Parts`, from an async context manager th
 it is the same for all: `main` for a process, `serving` for a test.
 """
 
+import argparse
 import asyncio
 import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -17,17 +18,14 @@ from typing import Any, Protocol, TypeVar
 import grpc
 import grpc.aio
 from grpc_channelz.v1 import channelz
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from wattstream import config as configuration
-from wattstream import logs
+from wattstream import health, logs
 from wattstream.interceptors import CallInterceptor
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-_CHECK_EVERY_S = 1.0
-_CHECK_DEADLINE_S = 2.0
-_HEALTH = "grpc.health.v1.Health"
 _CHANNELZ = "grpc.channelz.v1.Channelz"
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
@@ -55,7 +53,6 @@ class ServerConfig(Protocol):
 
 
 AnyConfig = TypeVar("AnyConfig", bound=ServerConfig)
-Check = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Parts:
 
     services: tuple[str, ...]
     register: Callable[[grpc.aio.Server], None]
-    checks: Mapping[str, Check] = field(default_factory=dict)
+    checks: Mapping[str, health.Check] = field(default_factory=dict)
     drain: Callable[[], None] = lambda: None
 
 
@@ -83,20 +80,32 @@ class StartError(Exception):
 
 
 def main(area: str, cls: type[AnyConfig], lifespan: Lifespan[AnyConfig]) -> None:
-    """Run a service as a process, configured by the environment, until SIGTERM or SIGINT."""
+    """Run a service as a process, configured by the environment, until SIGTERM or SIGINT.
+
+    Exits with 1 and a message when it cannot start. Signals after the first change nothing: the drain has its own end.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"{area}_service",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"environment:\n{configuration.explain(cls, area)}",
+    )
+    parser.add_argument("--print-config", action="store_true", help="show the configuration, secrets masked, and exit")
+    arguments = parser.parse_args()
     try:
         config = configuration.load(cls, area, os.environ)
     except configuration.ConfigError as error:
         sys.exit(f"{area}: {error}")
-    if "--print-config" in sys.argv[1:]:
+    if arguments.print_config:
         sys.stdout.write(configuration.describe(config, area) + "\n")
         return
     logs.configure(area, config.log_level)
     try:
         asyncio.run(_run_until_signal(config, lifespan))
     except StartError as error:
-        log.error("cannot start", reason=str(error))
         sys.exit(f"{area}: {error}")
+    except Exception:
+        log.exception("stopped by a bug")
+        sys.exit(1)
 
 
 async def _run_until_signal(config: AnyConfig, lifespan: Lifespan[AnyConfig]) -> None:
@@ -104,9 +113,9 @@ async def _run_until_signal(config: AnyConfig, lifespan: Lifespan[AnyConfig]) ->
     starting = asyncio.current_task()
 
     def stop() -> None:
-        stopping.set()
-        if starting is not None:
+        if starting is not None and not stopping.is_set():
             starting.cancel()
+        stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
@@ -132,27 +141,30 @@ async def serving(config: AnyConfig, lifespan: Lifespan[AnyConfig]) -> AsyncIter
     async with lifespan(config) as parts:
         server = grpc.aio.server(interceptors=(CallInterceptor(config.default_deadline_s),), options=_options())
         parts.register(server)
-        health_servicer = health.aio.HealthServicer()
+        health_servicer = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-        _enable_reflection(server, (*parts.services, _HEALTH, _CHANNELZ))
         channelz.add_channelz_servicer(server)
-        host = config.listen.rpartition(":")[0]
+        _enable_reflection(server, (*parts.services, health.NAME, _CHANNELZ))
+        port = _listen(server, config.listen)
+        await health.update(health_servicer, parts.services, parts.checks)
+        keeping = asyncio.create_task(health.keep(health_servicer, parts.services, parts.checks))
         try:
-            port = server.add_insecure_port(config.listen)
-        except RuntimeError:
-            raise StartError(f"cannot listen on {config.listen}: is it in use?") from None
-        await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
-        watch = asyncio.create_task(_watch_health(health_servicer, parts))
-        await server.start()
-        try:
-            yield f"{host}:{port}"
+            await server.start()
+            yield f"{config.listen.rpartition(':')[0]}:{port}"
         finally:
-            watch.cancel()
-            await health_servicer.enter_graceful_shutdown()
+            health_servicer.close()
             parts.drain()
             await server.stop(config.drain_s)
+            keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await watch
+                await keeping
+
+
+def _listen(server: grpc.aio.Server, address: str) -> int:
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError:
+        raise StartError(f"cannot listen on {address}: is it in use?") from None
 
 
 def _options() -> list[tuple[str, Any]]:
@@ -182,25 +194,3 @@ def _enable_reflection(server: grpc.aio.Server, services: tuple[str, ...]) -> No
     )
     generic = grpc.method_handlers_generic_handler(_REFLECTION_V1, {"ServerReflectionInfo": handler})
     server.add_generic_rpc_handlers((generic,))
-
-
-async def _watch_health(servicer: "health.aio.HealthServicer", parts: Parts) -> None:
-    """Keep the health of each dependency, and so of the services, as it is: they serve while all dependencies do."""
-    status = health_pb2.HealthCheckResponse
-    while True:
-        well = [await _is_well(name, check) for name, check in parts.checks.items()]
-        for name, is_well in zip(parts.checks, well, strict=True):
-            await servicer.set(name, status.SERVING if is_well else status.NOT_SERVING)
-        for service in parts.services:
-            await servicer.set(service, status.SERVING if all(well) else status.NOT_SERVING)
-        await asyncio.sleep(_CHECK_EVERY_S)
-
-
-async def _is_well(name: str, check: Check) -> bool:
-    try:
-        async with asyncio.timeout(_CHECK_DEADLINE_S):
-            await check()
-    except Exception as error:  # noqa: BLE001 - any failure means the same: not well
-        log.warning("dependency is away", dependency=name, error=type(error).__name__)
-        return False
-    return True
