@@ -1,0 +1,267 @@
+"""The synchronous client of all three services."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from wattstream.api.analytics.v1.analytics_pb2 import (
+    BatchGetVehiclePerformanceRequest,
+    BatchGetVehiclePerformanceResponse,
+    Correlation,
+    GetVehiclePerformanceRequest,
+    TimeWindow,
+    VehiclePerformance,
+)
+from wattstream.api.analytics.v1.analytics_pb2_grpc import AnalyticsServiceStub
+from wattstream.api.ingest.v1.fleet_pb2 import (
+    AssignMeterRequest,
+    Device,
+    EndAssignmentRequest,
+    ListAssignmentsRequest,
+    ListDevicesRequest,
+    MeterAssignment,
+    RegisterDevicesRequest,
+    RegisterDevicesResponse,
+)
+from wattstream.api.ingest.v1.fleet_pb2_grpc import FleetServiceStub
+from wattstream.api.ingest.v1.ingest_pb2 import (
+    IngestReadingsRequest,
+    IngestReadingsResponse,
+    UploadReadingsRequest,
+    UploadReadingsResponse,
+)
+from wattstream.api.ingest.v1.ingest_pb2_grpc import IngestServiceStub
+from wattstream.api.state.v1.state_pb2 import (
+    GetMeterStateRequest,
+    GetVehicleStateRequest,
+    MeterState,
+    VehicleState,
+    WatchStatesRequest,
+    WatchStatesResponse,
+)
+from wattstream.api.state.v1.state_pb2_grpc import StateServiceStub
+from wattstream.api.telemetry.v1.telemetry_pb2 import DeviceKind, Reading
+from wattstream.client.errors import ServiceError, from_rpc_error, service_errors
+from wattstream.client.retry import Attempts, Retry
+from wattstream.client.stream import Acknowledged, Batch, acknowledged
+
+INGEST = "127.0.0.1:50051"
+STATE = "127.0.0.1:50052"
+ANALYTICS = "127.0.0.1:50053"
+
+_OPTIONS = [
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    # A server that is gone without a word is noticed, and one that is back is found soon.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+
+class Client:
+    """Speaks to the ingest, state and analytics services.
+
+    An address is host:port; a channel that the caller opened, and will close, does as well. Nothing is connected before
+    the first call. Every method raises ServiceError; times must carry an offset.
+    """
+
+    def __init__(
+        self,
+        ingest: str | grpc.Channel = INGEST,
+        state: str | grpc.Channel = STATE,
+        analytics: str | grpc.Channel = ANALYTICS,
+        *,
+        timeout_s: float = 30.0,
+    ) -> None:
+        self._opened = ExitStack()
+        self._timeout_s = timeout_s
+        channel = self._channel(ingest)
+        self._ingest = IngestServiceStub(channel)
+        self._fleet = FleetServiceStub(channel)
+        self._state = StateServiceStub(self._channel(state))
+        self._analytics = AnalyticsServiceStub(self._channel(analytics))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections that the client opened; calls that are open end."""
+        self._opened.close()
+
+    # Readings
+
+    def ingest(self, readings: Iterable[Reading]) -> IngestReadingsResponse:
+        """Store 1 to 10,000 readings and return after the commit. Safe to repeat."""
+        with service_errors():
+            return self._ingest.IngestReadings(IngestReadingsRequest(readings=readings), timeout=self._timeout_s)
+
+    def upload(self, batches: Iterable[Sequence[Reading]], *, timeout_s: float | None = None) -> UploadReadingsResponse:
+        """Store all batches and return one summary after the last commit; when it fails, send all of it again."""
+        requests = (UploadReadingsRequest(readings=batch) for batch in batches)
+        with service_errors():
+            return self._ingest.UploadReadings(requests, timeout=timeout_s)
+
+    def stream(
+        self, batches: Iterable[Batch], *, window: int = 16, retry: Retry | None = None
+    ) -> Iterator[Acknowledged[Batch]]:
+        """Send batches and yield each, in order, with its acknowledgement: once each, whatever happens on the way.
+
+        At most `window` batches are under way without an acknowledgement. When the service goes away, the client
+        connects again and resends exactly those. `batches` is read in the caller's thread, between what is yielded: one
+        that waits for its next batch can yield an empty one now and then, which is not sent but lets acknowledgements
+        through. A batch holds at most 10,000 readings and 4 MiB.
+
+        Raises:
+            ServiceError: the service refused the stream, or made no progress for as long as `retry` allows. Batches
+                not yielded may be stored or not: send them again.
+        """
+        return acknowledged(self._ingest.StreamReadings, batches, window, retry or Retry())
+
+    # The fleet
+
+    def register(self, devices: Iterable[Device]) -> RegisterDevicesResponse:
+        """Register 1 to 10,000 devices. Safe to repeat."""
+        with service_errors():
+            return self._fleet.RegisterDevices(RegisterDevicesRequest(devices=devices), timeout=self._timeout_s)
+
+    def devices(self, kind: "DeviceKind.ValueType" = DeviceKind.DEVICE_KIND_UNSPECIFIED) -> Iterator[Device]:
+        """Yield all devices of a kind, or of every kind, by kind and id."""
+        request = ListDevicesRequest(kind=kind)
+        while True:
+            with service_errors():
+                page = self._fleet.ListDevices(request, timeout=self._timeout_s)
+            yield from page.devices
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                return
+
+    def assign(
+        self, vehicle_id: str, meter_id: str, valid_from: datetime, valid_until: datetime | None = None
+    ) -> MeterAssignment:
+        """Assign a meter to a vehicle for [valid_from, valid_until). Safe to repeat."""
+        request = AssignMeterRequest(
+            vehicle_id=vehicle_id,
+            meter_id=meter_id,
+            valid_from=timestamp(valid_from),
+            valid_until=timestamp(valid_until),
+        )
+        with service_errors():
+            return self._fleet.AssignMeter(request, timeout=self._timeout_s).assignment
+
+    def end_assignment(self, assignment_id: int, valid_until: datetime) -> MeterAssignment:
+        """End an assignment, or move its end. Safe to repeat."""
+        request = EndAssignmentRequest(assignment_id=assignment_id, valid_until=timestamp(valid_until))
+        with service_errors():
+            return self._fleet.EndAssignment(request, timeout=self._timeout_s).assignment
+
+    def assignments(
+        self, *, vehicle_id: str = "", meter_id: str = "", valid_at: datetime | None = None
+    ) -> Iterator[MeterAssignment]:
+        """Yield the assignments of a vehicle, of a meter, at an instant, or all; by vehicle, then start."""
+        request = ListAssignmentsRequest(vehicle_id=vehicle_id, meter_id=meter_id, valid_at=timestamp(valid_at))
+        while True:
+            with service_errors():
+                page = self._fleet.ListAssignments(request, timeout=self._timeout_s)
+            yield from page.assignments
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                return
+
+    # Live state
+
+    def vehicle_state(self, vehicle_id: str) -> VehicleState:
+        """Return the newest reading of a vehicle."""
+        with service_errors():
+            request = GetVehicleStateRequest(vehicle_id=vehicle_id)
+            return self._state.GetVehicleState(request, timeout=self._timeout_s).state
+
+    def meter_state(self, meter_id: str) -> MeterState:
+        """Return the newest reading of a meter."""
+        with service_errors():
+            return self._state.GetMeterState(GetMeterStateRequest(meter_id=meter_id), timeout=self._timeout_s).state
+
+    def watch(
+        self,
+        *,
+        kind: "DeviceKind.ValueType" = DeviceKind.DEVICE_KIND_UNSPECIFIED,
+        vehicle_ids: Iterable[str] = (),
+        meter_ids: Iterable[str] = (),
+        retry: Retry | None = None,
+    ) -> Iterator[WatchStatesResponse]:
+        """Yield the states asked for, first a snapshot, then changes; after a loss of connection, a snapshot again."""
+        request = WatchStatesRequest(kind=kind, vehicle_ids=vehicle_ids, meter_ids=meter_ids)
+        attempts = Attempts(retry or Retry())
+        while True:
+            call = self._state.WatchStates(request)
+            try:
+                for response in call:
+                    attempts.progressed()
+                    yield response
+                lost = ServiceError("UNAVAILABLE", "the service ended the watch")
+            except grpc.RpcError as error:
+                lost = from_rpc_error(error)
+            finally:
+                call.cancel()
+            attempts.failed(lost)
+
+    # Performance
+
+    def performance(
+        self,
+        vehicle_id: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        correlation: "Correlation.ValueType" = Correlation.CORRELATION_UNSPECIFIED,
+    ) -> VehiclePerformance:
+        """Return what a vehicle was given in [start, end), by default the last 24 hours, and what it cost."""
+        request = GetVehiclePerformanceRequest(
+            vehicle_id=vehicle_id, window=_window(start, end), correlation=correlation
+        )
+        with service_errors():
+            return self._analytics.GetVehiclePerformance(request, timeout=self._timeout_s).performance
+
+    def performances(
+        self,
+        vehicle_ids: Iterable[str],
+        start: datetime | None = None,
+        end: datetime | None = None,
+        correlation: "Correlation.ValueType" = Correlation.CORRELATION_UNSPECIFIED,
+    ) -> BatchGetVehiclePerformanceResponse:
+        """Return the performance of up to 1,000 vehicles over one window."""
+        request = BatchGetVehiclePerformanceRequest(
+            vehicle_ids=vehicle_ids, window=_window(start, end), correlation=correlation
+        )
+        with service_errors():
+            return self._analytics.BatchGetVehiclePerformance(request, timeout=self._timeout_s)
+
+    def _channel(self, at: str | grpc.Channel) -> grpc.Channel:
+        return self._opened.enter_context(grpc.insecure_channel(at, options=_OPTIONS)) if isinstance(at, str) else at
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """Return `moment`, which must carry an offset, as a Timestamp."""
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment.isoformat()} carries no offset from UTC")
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
+
+
+def _window(start: datetime | None, end: datetime | None) -> TimeWindow | None:
+    if start is None and end is None:
+        return None
+    return TimeWindow(start=timestamp(start), end=timestamp(end))
