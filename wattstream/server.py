@@ -19,15 +19,13 @@ import grpc
 import grpc.aio
 from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from wattstream import config as configuration
-from wattstream import health, logs
+from wattstream import health, logs, reflection
 from wattstream.interceptors import CallInterceptor
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _CHANNELZ = "grpc.channelz.v1.Channelz"
-_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
 log = logs.get()
 
@@ -144,7 +142,7 @@ async def serving(config: AnyConfig, lifespan: Lifespan[AnyConfig]) -> AsyncIter
         health_servicer = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
         channelz.add_channelz_servicer(server)
-        _enable_reflection(server, (*parts.services, health.NAME, _CHANNELZ))
+        reflection.enable(server, (*parts.services, health.NAME, _CHANNELZ))
         port = _listen(server, config.listen)
         await health.update(health_servicer, parts.services, parts.checks)
         keeping = asyncio.create_task(health.keep(health_servicer, parts.services, parts.checks))
@@ -180,17 +178,3 @@ def _options() -> list[tuple[str, Any]]:
         ("grpc.http2.max_ping_strikes", 5),
         ("grpc.enable_channelz", 1),
     ]
-
-
-def _enable_reflection(server: grpc.aio.Server, services: tuple[str, ...]) -> None:
-    """Serve reflection as v1, which tools ask for first, and v1alpha; the two differ in nothing but the name."""
-    names = (*services, reflection.SERVICE_NAME, _REFLECTION_V1)
-    reflection.enable_server_reflection(names, server)
-    servicer = reflection.aio.ReflectionServicer(names)
-    handler = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
-    generic = grpc.method_handlers_generic_handler(_REFLECTION_V1, {"ServerReflectionInfo": handler})
-    server.add_generic_rpc_handlers((generic,))

@@ -38,7 +38,7 @@ class Config:
 
 
 def shapes(behave: Behaviour) -> Callable[[grpc.aio.Server], None]:
-    """Return what registers a service with a method of each shape; each does `behave`, streams after a first message."""
+    """Return what registers a method of each shape; each does `behave`, a stream after a first message."""
 
     async def unary(request: StringValue, context: Any) -> StringValue:
         return StringValue(value=await behave(context))
