@@ -107,5 +107,5 @@ def _in_use(home: Home) -> str:
     except (OSError, ValueError):
         about = {}
     services = [f"{name} {about[name]}" for name in ("ingest", "state", "analytics") if name in about]
-    where = f"; its services: {', '.join(services)}" if services else "; it is still starting"
+    where = f"; its services: {', '.join(services)}" if services else ""
     return f"the data folder {home.path} is in use by process {about.get('pid', '(unknown)')}{where}"
