@@ -1,0 +1,104 @@
+"""Batches of many streams made into one sorted group, and what became of the group told to each batch again. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest_service.readings import METER, VEHICLE, Batch, Bools, Ints, KeyedRows, Kind
+
+STORED, DUPLICATE, UNKNOWN_DEVICE, UNKNOWN_METER = range(4)
+DAY_US = 86_400_000_000
+HOUR_US = 3_600_000_000
+
+Outcomes = NDArray[np.int8]
+Keys = Mapping[Kind, Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The readings of one kind of several batches, as one transaction stores them.
+
+    Attributes:
+        rows: each identity once, sorted by (key, time).
+        origin: for each row, which reading of the batches it is, counted through all batches, (len(rows),).
+        outcomes: what is known so far of each reading of the batches: DUPLICATE where it repeats another of the group,
+            UNKNOWN_DEVICE or UNKNOWN_METER where it has no key, STORED (to be confirmed) for the rows.
+    """
+
+    rows: KeyedRows
+    origin: Ints
+    outcomes: Outcomes
+
+    def settled(self, stored: Bools) -> Outcomes:
+        """Return the outcome of each reading, given which rows were new to the database."""
+        outcomes = self.outcomes.copy()
+        outcomes[self.origin[~stored]] = DUPLICATE
+        return outcomes
+
+
+def group(kind: Kind, batches: Sequence[Batch], keys: Keys) -> Group:
+    """Put the readings of one kind together: where an identity comes twice, the first one counts."""
+    columns = [batch.of(kind) for batch in batches]
+    find = keys[kind].get
+    key = np.array([find(device_id, -1) for part in columns for device_id in part.device_id], np.int64)
+    meter_key = np.zeros(len(key), np.int64)
+    if kind is VEHICLE:
+        find = keys[METER].get
+        meter_key[:] = [find(meter_id, -1) if meter_id else 0 for part in columns for meter_id in part.meter_id]
+    received = [np.full(len(part), batch.received_at_us) for part, batch in zip(columns, batches, strict=True)]
+    rows = KeyedRows(
+        kind,
+        key,
+        meter_key,
+        np.concatenate([part.recorded_at_us for part in columns]),
+        np.concatenate([part.values for part in columns]),
+        np.concatenate(received),
+    )
+    outcomes = np.where(key < 0, UNKNOWN_DEVICE, np.where(meter_key < 0, UNKNOWN_METER, STORED)).astype(np.int8)
+    order = np.lexsort((rows.recorded_at_us, rows.key))  # stable: of equals the first to come stays first
+    order = order[outcomes[order] == STORED]
+    repeats = np.zeros(len(order), np.bool_)
+    repeats[1:] = (np.diff(rows.key[order]) == 0) & (np.diff(rows.recorded_at_us[order]) == 0)
+    outcomes[order[repeats]] = DUPLICATE
+    origin = order[~repeats]
+    return Group(rows.take(origin), origin, outcomes)
+
+
+def split_by_days(groups: Mapping[Kind, Group], most_days: int) -> list[dict[Kind, Bools]]:
+    """Return masks over the rows of each kind, each of at most `most_days` UTC days: a transaction locks each partition
+    that it touches, and the database's table of locks is bounded.
+    """  # noqa: D205 - one sentence
+    day_of = {kind: found.rows.recorded_at_us // DAY_US for kind, found in groups.items()}
+    days = np.unique(np.concatenate(list(day_of.values())))
+    return [
+        {kind: np.isin(of, days[start : start + most_days]) for kind, of in day_of.items()}
+        for start in range(0, len(days), most_days)
+    ]
+
+
+def matching(rows: KeyedRows, found: Sequence[tuple[int, int]]) -> Bools:
+    """Return which rows are among `found`, given as (key, time in microseconds); all of `found` must be rows."""
+    stored = np.zeros(len(rows), np.bool_)
+    if len(found) == len(rows):
+        stored[:] = True
+    elif found:
+        wanted = np.array(found, np.int64)
+        key = np.concatenate([rows.key, wanted[:, 0]])
+        time = np.concatenate([rows.recorded_at_us, wanted[:, 1]])
+        order = np.lexsort((time, key))  # stable, so each row is followed by its match
+        same = (np.diff(key[order]) == 0) & (np.diff(time[order]) == 0)
+        stored[order[:-1][same]] = True
+    return stored
+
+
+def hours_named(rows: KeyedRows) -> set[tuple[int, int, int]]:
+    """Return in which hours vehicles name meters: (meter key, hours since 1970 UTC, vehicle key)."""
+    named = rows.meter_key > 0
+    triples = np.stack([rows.meter_key[named], rows.recorded_at_us[named] // HOUR_US, rows.key[named]], axis=1)
+    if len(triples):
+        changed = np.ones(len(triples), np.bool_)
+        changed[1:] = (np.diff(triples, axis=0) != 0).any(axis=1)
+        triples = triples[changed]
+    return {(meter, hour, vehicle) for meter, hour, vehicle in triples.tolist()}

@@ -1,0 +1,54 @@
+"""Device ids and the keys under which the database knows them, remembered for as long as the process runs.
+
+A key never changes, so what is remembered never goes stale.
+"""
+
+from collections.abc import Collection
+
+from ingest_service.readings import KINDS, Kind
+from wattstream.postgres import Pool
+from wattstream.resources import read
+
+_FIND = read("ingest_service.sql", "find_devices.sql")
+_REGISTER = read("ingest_service.sql", "register_devices.sql")
+
+
+class Registry:
+    """The devices seen so far.
+
+    Attributes:
+        keys: for each kind, device ids to keys.
+        ids: for each kind, keys to device ids.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.keys: dict[Kind, dict[str, int]] = {kind: {} for kind in KINDS}
+        self.ids: dict[Kind, dict[int, str]] = {kind: {} for kind in KINDS}
+
+    def remember(self, kind: Kind, device_id: str, key: int) -> None:
+        """Remember a device that is registered."""
+        self.keys[kind][device_id] = key
+        self.ids[kind][key] = device_id
+
+    async def find(self, kind: Kind, device_ids: Collection[str]) -> None:
+        """Look up those of `device_ids` that are not remembered; those that are not registered stay unknown."""
+        unknown = sorted(set(device_ids) - self.keys[kind].keys())
+        if not unknown:
+            return
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_FIND, {"kind": kind.number, "ids": unknown})
+            for device_id, key in await cursor.fetchall():
+                self.remember(kind, device_id, key)
+
+    async def register(self, kind: Kind, device_ids: Collection[str]) -> int:
+        """Make sure that all of `device_ids` are registered; return how many are new."""
+        await self.find(kind, device_ids)
+        unknown = sorted(set(device_ids) - self.keys[kind].keys())
+        if not unknown:
+            return 0
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_REGISTER, {"kind": kind.number, "ids": unknown})
+            registered = cursor.rowcount
+        await self.find(kind, unknown)
+        return registered

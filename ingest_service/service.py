@@ -1,0 +1,61 @@
+"""What the ingest service is made of, and in which order it is opened and closed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import grpc
+import grpc.aio
+
+from ingest_service.config import IngestConfig
+from ingest_service.fleet import Fleet
+from ingest_service.fleet_servicer import FleetServicer
+from ingest_service.groundwork import Groundwork
+from ingest_service.hand_over import HandOver, Timing
+from ingest_service.ingestion import Ingestion
+from ingest_service.registry import Registry
+from ingest_service.servicer import IngestServicer
+from ingest_service.streams import Streams
+from ingest_service.writer import Bounds, Writer
+from wattstream import postgres
+from wattstream.api.ingest.v1.fleet_pb2_grpc import add_FleetServiceServicer_to_server
+from wattstream.api.ingest.v1.ingest_pb2_grpc import add_IngestServiceServicer_to_server
+from wattstream.api.state.v1.state_pb2_grpc import StateServiceStub
+from wattstream.server import Parts
+from wattstream.tasks import running
+
+SERVICES = ("wattstream.api.ingest.v1.IngestService", "wattstream.api.ingest.v1.FleetService")
+
+
+@asynccontextmanager
+async def lifespan(config: IngestConfig) -> AsyncIterator[Parts]:
+    """Open the stores, run the writer and the hand-over, and close all of it in turn: what was taken in is stored."""
+    async with (
+        postgres.open_pool(
+            config.postgres_dsn,
+            name="ingest",
+            size=config.connections,
+            statement_timeout_s=config.statement_timeout_s,
+        ) as pool,
+        grpc.aio.insecure_channel(config.state_address) as channel,
+    ):
+        registry = Registry(pool)
+        groundwork = Groundwork(pool, registry, registers=config.unknown_devices == "register")
+        timing = Timing(config.hand_over_interval_s, config.hand_over_deadline_s, config.state_probe_s)
+        hand_over = HandOver(pool, registry, StateServiceStub(channel), timing)
+        bounds = Bounds(config.max_group_readings, config.max_buffered_readings, 4 * config.statement_timeout_s)
+        writer = Writer(pool, registry, groundwork, hand_over.offer, bounds)
+        ingestion = Ingestion(config, registry, writer)
+        streams = Streams(ingestion, config.stream_window_batches)
+
+        def register(server: grpc.aio.Server) -> None:
+            add_IngestServiceServicer_to_server(IngestServicer(ingestion, streams), server)
+            add_FleetServiceServicer_to_server(FleetServicer(Fleet(pool, registry)), server)
+
+        async with running(hand_over.run(), writer.run(), groundwork.run()):
+            yield Parts(SERVICES, register, {"postgres": lambda: postgres.check(pool)}, streams.drain)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(config.drain_s):
+                    await writer.flush()
+        with suppress(grpc.aio.AioRpcError, TimeoutError):
+            await hand_over.flush()

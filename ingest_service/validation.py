@@ -1,0 +1,145 @@
+"""Judges readings, one by one, without any I/O: which are acceptable, and what is wrong with the others."""
+
+import re
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ingest_service.decoding import BAD_TIME, NO_TIME, Decoded
+from ingest_service.readings import METER, Batch, Bools, Columns, Kind
+from wattstream.api.ingest.v1.ingest_pb2 import RejectionReason
+
+_ID = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
+ID_RULE = "must be 1 to 64 characters of A-Z a-z 0-9 . _ : / -"
+_SHOWN = 80
+
+
+class Limits(NamedTuple):
+    """What a reading may hold.
+
+    Attributes:
+        ranges: for each measured field the least and the largest value, and its unit.
+        max_future_s: how far recorded_at may be ahead of the clock, in seconds.
+        retention_days: how old recorded_at may be, in days.
+    """
+
+    ranges: dict[str, tuple[float, float, str]]
+    max_future_s: float
+    retention_days: float
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A reading that cannot be stored: where it stood in its batch, the field at fault, and what would be right."""
+
+    index: int
+    field: str
+    reason: RejectionReason.ValueType
+    message: str
+
+
+class Judged(NamedTuple):
+    """A batch that has been judged: what is acceptable, and what is not, by index."""
+
+    batch: Batch
+    rejections: list[Rejection]
+
+
+def is_id(text: str) -> bool:
+    """Tell whether `text` is an id as devices may have it."""
+    return _ID.fullmatch(text) is not None
+
+
+def judge(decoded: Decoded, known: Mapping[Kind, Container[str]], limits: Limits, now_us: int) -> Judged:
+    """Judge every reading.
+
+    `known` holds ids that need no look, because they were good before; `now_us` is the server's clock and becomes the
+    time of receipt, in microseconds since 1970-01-01 UTC.
+    """
+    rejections = [
+        Rejection(
+            i, "reading", RejectionReason.REJECTION_REASON_EMPTY_READING, "must hold a meter's or a vehicle's values"
+        )
+        for i in decoded.empty
+    ]
+    kept = []
+    for columns, missing in ((decoded.meter, decoded.missing_meter), (decoded.vehicle, decoded.missing_vehicle)):
+        faults = _faults(columns, missing, known, limits, now_us)
+        rejections.extend(faults.values())
+        good = np.ones(len(columns), dtype=np.bool_)
+        good[list(faults)] = False
+        kept.append(columns.where(good))
+    rejections.sort(key=lambda rejection: rejection.index)
+    return Judged(Batch(kept[0], kept[1], now_us), rejections)
+
+
+def _faults(
+    columns: Columns, missing: Bools, known: Mapping[Kind, Container[str]], limits: Limits, now_us: int
+) -> dict[int, Rejection]:
+    """Return the first fault of each row that has one, in the order of the fields: ids, time, values."""
+    faults: dict[int, Rejection] = {}
+
+    def add(row: int, field: str, reason: RejectionReason.ValueType, message: str) -> None:
+        if row not in faults:
+            faults[row] = Rejection(int(columns.index[row]), f"{columns.kind.name}.{field}", reason, message)
+
+    for row, text in enumerate(columns.device_id):
+        if text not in known[columns.kind] and not is_id(text):
+            add(row, f"{columns.kind.name}_id", *_id_fault(text))
+    for row, text in enumerate(columns.meter_id):
+        if text and text not in known[METER] and not is_id(text):
+            add(row, "meter_id", *_id_fault(text))
+    earliest, latest = now_us - limits.retention_days * 86_400e6, now_us + limits.max_future_s * 1e6
+    for row in np.flatnonzero((columns.recorded_at_us < earliest) | (columns.recorded_at_us > latest)).tolist():
+        add(row, "recorded_at", *_time_fault(int(columns.recorded_at_us[row]), limits, now_us))
+    for column, name in enumerate(columns.kind.values):
+        least, most, unit = limits.ranges[name]
+        value = columns.values[:, column]
+        suspect = missing[:, column] | ~((value >= least) & (value <= most))
+        for row in np.flatnonzero(suspect).tolist():
+            add(
+                row, name, *_value_fault(bool(missing[row, column]), float(value[row]), f"{least:g} to {most:g} {unit}")
+            )
+    return faults
+
+
+def _id_fault(text: str) -> tuple[RejectionReason.ValueType, str]:
+    if not text:
+        return RejectionReason.REJECTION_REASON_MISSING_FIELD, f"is missing; it {ID_RULE}"
+    shown = ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+    return RejectionReason.REJECTION_REASON_INVALID_ID, f"{shown} is not an id; it {ID_RULE}"
+
+
+def _time_fault(time_us: int, limits: Limits, now_us: int) -> tuple[RejectionReason.ValueType, str]:
+    if time_us == NO_TIME:
+        return RejectionReason.REJECTION_REASON_MISSING_FIELD, "is missing"
+    if time_us == BAD_TIME:
+        return RejectionReason.REJECTION_REASON_INVALID_TIMESTAMP, "is not a time between the years 1970 and 9999"
+    if time_us > now_us:
+        ahead_s = (time_us - now_us) / 1e6
+        message = f"is {ahead_s:.0f} s ahead of the server's clock; at most {limits.max_future_s:g} s are accepted"
+        return RejectionReason.REJECTION_REASON_IN_FUTURE, message
+    age_days = (now_us - time_us) / 86_400e6
+    message = f"is {age_days:.0f} days old; at most {limits.retention_days:g} days are accepted"
+    return RejectionReason.REJECTION_REASON_TOO_OLD, message
+
+
+def _value_fault(missing: bool, value: float, allowed: str) -> tuple[RejectionReason.ValueType, str]:
+    if missing:
+        return RejectionReason.REJECTION_REASON_MISSING_FIELD, f"is missing; it must be {allowed}"
+    if not np.isfinite(value):
+        return RejectionReason.REJECTION_REASON_NOT_FINITE, f"{value} is not a number; it must be {allowed}"
+    return RejectionReason.REJECTION_REASON_OUT_OF_RANGE, f"{value:g} is out of range; it must be {allowed}"
+
+
+def unknown_device(columns: Columns, row: int, field: str, device_id: str) -> Rejection:
+    """Return the rejection of a reading whose device, or named meter, is not registered."""
+    message = f"{device_id!r} is not registered, and this server does not register devices on first sight"
+    return Rejection(
+        int(columns.index[row]),
+        f"{columns.kind.name}.{field}",
+        RejectionReason.REJECTION_REASON_UNKNOWN_DEVICE,
+        message,
+    )
