@@ -1,6 +1,7 @@
 """Readings from CSV: one line in, one reading or one problem out."""
 
 import csv
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
@@ -22,7 +23,8 @@ def parse(lines: Iterable[str]) -> Iterator[tuple[int, Reading | str]]:
     """Yield each line's number, from 1, with its reading, or with why it is none.
 
     Columns may stand in any order, further ones are ignored, blank lines are skipped. A field that is left empty is not
-    set, and ranges are not looked at: what a reading must have is for the service to judge.
+    set, and ranges are not looked at: what a reading must have is for the service to judge. Where the file breaks off,
+    such as a damaged gzip file, that is the last line's problem.
 
     Raises:
         HeaderError: a column is missing from the header.
@@ -30,8 +32,8 @@ def parse(lines: Iterable[str]) -> Iterator[tuple[int, Reading | str]]:
     rows = csv.reader(lines)
     try:
         arrange = _arranger(next(rows, []))
-    except csv.Error as error:
-        raise HeaderError(f"the first line is not CSV: {error}") from None
+    except (csv.Error, OSError, EOFError, zlib.error) as error:
+        raise HeaderError(f"the first line cannot be read: {error}") from None
     while True:
         try:
             row = next(rows, None)
@@ -41,6 +43,9 @@ def parse(lines: Iterable[str]) -> Iterator[tuple[int, Reading | str]]:
                 yield rows.line_num, _reading(*arrange(row))
         except (ValueError, csv.Error) as error:
             yield rows.line_num, str(error)
+        except (OSError, EOFError, zlib.error) as error:
+            yield rows.line_num + 1, f"cannot be read from here on: {error}"
+            return
 
 
 def _arranger(header: list[str]) -> Callable[[list[str]], list[str]]:
