@@ -1,0 +1,24 @@
+"""Configuration of the analytics service."""
+
+from dataclasses import dataclass
+
+from wattstream.config import setting
+
+
+@dataclass(frozen=True)
+class AnalyticsConfig:
+    """What can be configured, by WATTSTREAM_ANALYTICS_* and, where shared, by WATTSTREAM_*."""
+
+    listen: str = setting("127.0.0.1:50053", "address to listen on, host:port; port 0 takes a free one")
+    postgres_dsn: str = setting(
+        "postgresql://127.0.0.1/wattstream", "the database that holds history", shared=True, secret=True
+    )
+    log_level: str = setting(
+        "info", "least level that is logged", shared=True, choices=("debug", "info", "warning", "error")
+    )
+    default_deadline_s: float = setting(30.0, "deadline of calls that come without one, in seconds", at_least=0.001)
+    drain_s: float = setting(10.0, "how long open calls may take to end at shutdown, in seconds", at_least=0)
+    statement_timeout_s: float = setting(30.0, "how long one SQL statement may take, in seconds", at_least=0.001)
+    connections: int = setting(8, "connections to the database, and so questions answered at once", at_least=1)
+    max_window_days: int = setting(31, "longest window that may be asked for, in days", at_least=1)
+    max_batch: int = setting(1000, "most vehicles that one question may name", at_least=1)
