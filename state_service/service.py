@@ -1,15 +1,14 @@
 """What the state service is made of, opened and closed in order."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from state_service import changes
 from state_service.config import StateConfig
 from state_service.servicer import SERVICE, StateServicer
 from state_service.store import Store
 from state_service.watch import Feed
-from wattstream import redis
+from wattstream import redis, tasks
 from wattstream.api.state.v1 import state_pb2_grpc
 from wattstream.server import Parts, StartError
 
@@ -28,16 +27,13 @@ async def lifespan(config: StateConfig) -> AsyncIterator[Parts]:
     store = Store(client, config.max_connections)
     feed = Feed(lambda: changes.subscribe(client, store.identify), store.snapshot, config.max_watchers)
     servicer = StateServicer(store, feed, config.online_within_s)
-    feeding = asyncio.create_task(feed.run())
     try:
-        yield Parts(
-            services=(SERVICE,),
-            register=lambda server: state_pb2_grpc.add_StateServiceServicer_to_server(servicer, server),
-            checks={"redis": store.ping},
-            drain=feed.drain,
-        )
+        async with tasks.running(feed.run()):
+            yield Parts(
+                services=(SERVICE,),
+                register=lambda server: state_pb2_grpc.add_StateServiceServicer_to_server(servicer, server),
+                checks={"redis": store.ping},
+                drain=feed.drain,
+            )
     finally:
-        feeding.cancel()
-        with suppress(asyncio.CancelledError):
-            await feeding
         await client.aclose()

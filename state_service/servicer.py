@@ -1,7 +1,6 @@
 """StateService: translates between the contract and the store."""
 
 # The RPCs are named, and described, by the contract.
-# ruff: noqa: D102, N802
 
 import time
 from collections.abc import AsyncIterator
