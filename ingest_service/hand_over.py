@@ -9,6 +9,7 @@ much, twice or out of order is harmless.
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -21,8 +22,10 @@ from ingest_service.readings import KINDS, METER, KeyedRows, Kind, join, newest_
 from ingest_service.registry import Registry
 from wattstream import logs
 from wattstream.api.state.v1 import state_pb2
-from wattstream.api.state.v1.state_pb2_grpc import StateServiceAsyncStub
 from wattstream.postgres import Pool
+
+if TYPE_CHECKING:
+    from wattstream.api.state.v1.state_pb2_grpc import StateServiceAsyncStub
 
 _READINGS_A_CALL = 5000
 _MERGE_AT = 50_000
@@ -53,7 +56,7 @@ class HandOver:
         self,
         pool: Pool,
         registry: Registry,
-        stub: StateServiceAsyncStub,
+        stub: "StateServiceAsyncStub",
         timing: Timing,
     ) -> None:
         self._pool = pool
