@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PROTOS := $(shell find protos -name '*.proto')
 DURATION ?=
 
 .PHONY: setup demo test check proto lock clean
@@ -33,10 +32,7 @@ check: setup
 	$(BIN)/python deploy/check_breaking.py
 
 proto: setup
-	find wattstream/api -name '*_pb2*' -delete
-	$(BIN)/python -m grpc_tools.protoc -Iprotos --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
-	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
-	  --python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. $(PROTOS)
+	$(BIN)/python deploy/generate.py
 
 # Writes the versions that are installed now into constraints.txt.
 lock:
