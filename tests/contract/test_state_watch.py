@@ -236,7 +236,7 @@ async def test_a_watch_ends_with_unavailable_when_the_server_shuts_down(redis_ur
             call = state_pb2_grpc.StateServiceStub(channel).WatchStates(pb.WatchStatesRequest())
             await snapshot(call)
         with pytest.raises(grpc.aio.AioRpcError, match="shutting down; watch again") as caught:
-            await call.read()
+            await anext(aiter(call))
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert retry_is_advised(caught.value)
 
