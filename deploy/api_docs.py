@@ -20,7 +20,8 @@ _Comments = dict[tuple[int, ...], str]
 def render(files: FileDescriptorSet) -> str:
     """Return the page. The files must carry source info."""
     ours = [file for file in files.file if file.package.startswith("wattstream.")]
-    names = {f".{file.package}.{part.name}" for file in ours for part in (*file.message_type, *file.enum_type)}
+    names = {f".{file.package}.{message.name}" for file in ours for message in file.message_type}
+    names |= {f".{file.package}.{enum.name}" for file in ours for enum in file.enum_type}
     contents = "\n".join(
         f"- [{service.name}](#{service.name.lower()}): {', '.join(_link(rpc.name) for rpc in service.method)}"
         for file in ours
