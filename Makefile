@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	@exec $(BIN)/wattstream demo $(if $(DURATION),--duration $(DURATION))
+	@exec $(BIN)/wattstream demo --data-dir build/demo $(if $(DURATION),--duration $(DURATION))
 
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -21,8 +21,9 @@ def from_token(of: str, token: str, *first: str | int) -> list[str | int]:
         return list(first)
     try:
         parts = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
-        name, *last = parts
-    except (ValueError, TypeError):
+        name: str | None = parts[0]
+        last: list[str | int] = parts[1:]
+    except (ValueError, TypeError, LookupError):
         name, last = None, []
     if name != of or [type(part) for part in last] != [type(part) for part in first]:
         raise bad_field("page_token", "must be next_page_token of an earlier page of this list")

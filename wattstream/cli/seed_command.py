@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from wattstream.api.ingest.v1.fleet_pb2 import Device
+from wattstream.api.ingest.v1.ingest_pb2 import IngestReadingsResponse
 from wattstream.api.telemetry.v1.telemetry_pb2 import DeviceKind, MeterReading, Reading, VehicleReading
 from wattstream.cli.connection import EPILOG, with_client
 from wattstream.cli.output import to_json
@@ -45,13 +46,7 @@ def command(client: Client, as_json: bool) -> None:
 
     Running it again changes nothing.
     """
-    client.register(
-        [Device(kind=DeviceKind.DEVICE_KIND_METER, device_id=METER_ID)]
-        + [Device(kind=DeviceKind.DEVICE_KIND_VEHICLE, device_id=vehicle_id) for vehicle_id in _VEHICLES]
-    )
-    outcome = client.ingest(readings())
-    for vehicle_id, (start, end) in stays().items():
-        client.assign(vehicle_id, METER_ID, start, end)
+    outcome = load(client)
     if as_json:
         click.echo(to_json(outcome))
     else:
@@ -59,6 +54,18 @@ def command(client: Client, as_json: bool) -> None:
         click.echo("The figures: wattstream performance V1 --start 2026-02-10T14:47Z --end 2026-02-10T14:57Z")
     if outcome.rejected:
         raise click.ClickException(f"{outcome.rejected} readings were rejected: {outcome.rejections[0].message}")
+
+
+def load(client: Client) -> IngestReadingsResponse:
+    """Register the fleet, send its readings and assign its meter; all of that may be there already."""
+    client.register(
+        [Device(kind=DeviceKind.DEVICE_KIND_METER, device_id=METER_ID)]
+        + [Device(kind=DeviceKind.DEVICE_KIND_VEHICLE, device_id=vehicle_id) for vehicle_id in _VEHICLES]
+    )
+    outcome = client.ingest(readings())
+    for vehicle_id, (start, end) in stays().items():
+        client.assign(vehicle_id, METER_ID, start, end)
+    return outcome
 
 
 def stays() -> dict[str, tuple[datetime, datetime]]:
