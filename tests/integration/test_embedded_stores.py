@@ -1,0 +1,312 @@
+"""The embedded PostgreSQL and Valkey: real ones, killed and started again, as root and as an ordinary user."""
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from wattstream import embedded
+from wattstream.embedded import account, folder, wheels
+
+DEADLINE_S = 30
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root is in need of another user")
+STORES = """
+import asyncio, sys
+from pathlib import Path
+from wattstream import embedded
+async def main():
+    async with embedded.stores(Path(sys.argv[1])) as stores:
+        print(stores.postgres_dsn, stores.redis_url, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+asyncio.run(main())
+"""
+
+
+def answers(attempt: Callable[[], object]) -> None:
+    """Return when `attempt` succeeds; a server that was killed takes its time to come back."""
+    until = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            attempt()
+        except (psycopg.OperationalError, redis.RedisError):
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def store(started: embedded.Stores, value: int) -> None:
+    with psycopg.connect(started.postgres_dsn) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
+        connection.execute("INSERT INTO kept VALUES (%s)", (value,))
+    with redis.Redis.from_url(started.redis_url) as client:
+        client.rpush("kept", value)
+
+
+def stored(started: embedded.Stores) -> tuple[list[int], list[int]]:
+    with psycopg.connect(started.postgres_dsn) as connection:
+        rows = [n for (n,) in connection.execute("SELECT n FROM kept ORDER BY n").fetchall()]
+    with redis.Redis.from_url(started.redis_url) as client:
+        values: list[bytes] = client.lrange("kept", 0, -1)  # type: ignore[assignment]
+    return rows, [int(value) for value in values]
+
+
+def process_of(data: Path, name: str) -> int:
+    return int((data / "run" / f"{name}.lock").read_text().split()[0])
+
+
+async def test_data_addresses_and_passwords_survive_restarts(scratch: Path) -> None:
+    seen = []
+    for n in (1, 2):
+        async with embedded.stores(scratch / "data") as started:
+            store(started, n)
+            seen.append(started)
+    assert seen[0] == seen[1]
+    async with embedded.stores(scratch / "data") as started:
+        assert stored(started) == ([1, 2], [1, 2])
+
+
+async def test_the_stores_are_durable_private_and_in_utc(scratch: Path) -> None:
+    data = scratch / "data"
+    async with embedded.stores(data) as started:
+        with psycopg.connect(started.postgres_dsn) as connection:
+            names = ("fsync", "synchronous_commit", "data_checksums", "TimeZone", "listen_addresses", "server_encoding")
+            shown = [connection.execute(f"SHOW {name}").fetchone() for name in names]
+        assert shown == [("on",), ("on",), ("on",), ("UTC",), ("127.0.0.1",), ("UTF8",)]
+        with redis.Redis.from_url(started.redis_url) as client:
+            kept = client.config_get("append*")
+        assert kept["appendonly"] == "yes"  # type: ignore[index]
+        assert kept["appendfsync"] == "everysec"  # type: ignore[index]
+        for word in (data / "postgres" / "password", data / "valkey" / "password", data / "valkey" / "valkey.conf"):
+            assert stat.S_IMODE(word.stat().st_mode) == 0o600
+
+
+async def test_without_the_password_nobody_gets_in(scratch: Path) -> None:
+    async with embedded.stores(scratch / "data") as started:
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(started.postgres_dsn, password="guess")
+        port = int(started.redis_url.rpartition(":")[2].partition("/")[0])
+        with redis.Redis(port=port) as client, pytest.raises(redis.AuthenticationError):
+            client.ping()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_no_argument_of_a_process_holds_a_password(scratch: Path) -> None:
+    data = scratch / "data"
+    async with embedded.stores(data):
+        for name in ("postgres", "valkey"):
+            arguments = Path(f"/proc/{process_of(data, name)}/cmdline").read_text()
+            assert name in arguments
+            assert (data / name / "password").read_text() not in arguments
+
+
+async def test_a_store_that_is_killed_comes_back_at_its_address_with_its_data(scratch: Path) -> None:
+    data = scratch / "data"
+    async with embedded.stores(data) as started:
+        store(started, 1)
+        wait_for_fsync(started)
+        killed = [process_of(data, name) for name in ("postgres", "valkey")]
+        for process in killed:
+            os.kill(process, signal.SIGKILL)
+        await asyncio.to_thread(answers, lambda: stored(started))
+        store(started, 2)
+        assert stored(started) == ([1, 2], [1, 2])
+        assert not {process_of(data, name) for name in ("postgres", "valkey")} & set(killed)
+
+
+def wait_for_fsync(started: embedded.Stores) -> None:
+    with redis.Redis.from_url(started.redis_url) as client:
+        client.execute_command("WAITAOF", 1, 0, 5000)
+
+
+@pytest.fixture
+def supervised(scratch: Path) -> Iterator[Callable[..., tuple["subprocess.Popen[str]", embedded.Stores]]]:
+    """Run the stores in a process of their own, which ends before `scratch` does."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(
+        data: Path, python: str = sys.executable, **how: object
+    ) -> tuple["subprocess.Popen[str]", embedded.Stores]:
+        process = subprocess.Popen(
+            [python, "-c", STORES, str(data)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            **how,  # type: ignore[call-overload]
+        )
+        processes.append(process)
+        assert process.stdout
+        return process, embedded.Stores(*process.stdout.readline().split())
+
+    yield start
+    for process in processes:
+        process.communicate(timeout=DEADLINE_S)
+
+
+def test_what_was_stored_survives_a_killed_supervisor_and_addresses_stay(supervised, scratch: Path) -> None:  # type: ignore[no-untyped-def]
+    process, started = supervised(scratch / "data")
+    store(started, 1)
+    wait_for_fsync(started)
+    process.kill()
+    process.wait()
+    _, again = supervised(scratch / "data")
+    assert again == started
+    assert stored(again) == ([1], [1])
+
+
+async def test_two_instances_run_beside_each_other(scratch: Path) -> None:
+    async with embedded.stores(scratch / "a") as a, embedded.stores(scratch / "b") as b:
+        store(a, 1)
+        store(b, 2)
+        assert stored(a) == ([1], [1])
+        assert stored(b) == ([2], [2])
+
+
+async def test_a_cluster_that_was_half_made_is_made_anew(scratch: Path) -> None:
+    async with embedded.stores(scratch / "data"):
+        pass
+    (scratch / "data" / "postgres" / "data").rename(scratch / "data" / "postgres" / "data.new")
+    async with embedded.stores(scratch / "data") as started:
+        store(started, 1)
+        assert stored(started) == ([1], [1])
+
+
+async def test_a_lost_password_is_a_clear_error(scratch: Path) -> None:
+    async with embedded.stores(scratch / "data"):
+        pass
+    (scratch / "data" / "postgres" / "password").unlink()
+    with pytest.raises(embedded.EmbeddedError, match="the database has lost its password"):
+        async with embedded.stores(scratch / "data"):
+            pass
+
+
+async def test_servers_that_the_environment_names_are_used_each_by_itself(scratch: Path) -> None:
+    async with embedded.stores(scratch / "data", {"WATTSTREAM_POSTGRES_DSN": "postgresql://h/d"}) as started:
+        assert started.postgres_dsn == "postgresql://h/d"
+        assert started.redis_url.startswith("redis://:")
+        assert not (scratch / "data" / "postgres").exists()
+
+
+@pytest.fixture
+def system_root(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in for /var/lib/wattstream."""
+    monkeypatch.setattr(folder, "SYSTEM_ROOT", scratch / "system")
+    return scratch / "system"
+
+
+@AS_ROOT
+async def test_as_root_postgresql_runs_as_another_user_to_whom_its_data_belongs(scratch: Path) -> None:
+    data = scratch / "data"
+    async with embedded.stores(data):
+        owner = (data / "postgres" / "data").stat().st_uid
+        assert owner != 0
+        assert pwd.getpwuid(owner).pw_name in ("postgres", "nobody")
+        assert Path(f"/proc/{process_of(data, 'postgres')}").stat().st_uid == owner
+
+
+@AS_ROOT
+async def test_as_root_data_stays_with_the_user_that_it_belongs_to(scratch: Path) -> None:
+    data = scratch / "data"
+    async with embedded.stores(data) as started:
+        store(started, 1)
+    nobody = pwd.getpwnam("nobody")
+    for place in ((data / "postgres"), *(data / "postgres").rglob("*")):
+        os.chown(place, nobody.pw_uid, nobody.pw_gid)
+    async with embedded.stores(data) as started:
+        assert Path(f"/proc/{process_of(data, 'postgres')}").stat().st_uid == nobody.pw_uid
+        assert stored(started)[0] == [1]
+
+
+@AS_ROOT
+async def test_as_root_data_in_a_folder_that_only_root_enters_lies_elsewhere(scratch: Path, system_root: Path) -> None:
+    closed = scratch / "closed"
+    closed.mkdir(mode=0o700)
+    for n in (1, 2):
+        async with embedded.stores(closed / "data") as started:
+            store(started, n)
+    place = closed / "data" / "postgres"
+    assert place.is_symlink()
+    assert place.resolve().parent == system_root / "data"
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    async with embedded.stores(closed / "data") as started:
+        assert stored(started) == ([1, 2], [1, 2])
+
+
+@AS_ROOT
+async def test_as_root_the_programs_of_a_checkout_that_only_root_enters_are_copied_once(
+    scratch: Path, system_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = wheels.postgres()
+    closed = scratch / "checkout"
+    closed.mkdir(mode=0o700)
+    for part in installed.parts:
+        shutil.copytree(installed.site / part, closed / part, ignore=shutil.ignore_patterns("*.a"))
+    monkeypatch.setattr(wheels, "postgres", lambda: installed._replace(site=closed))
+    for n in (1, 2):
+        async with embedded.stores(scratch / "data") as started:
+            store(started, n)
+            program = Path(f"/proc/{process_of(scratch / 'data', 'postgres')}/exe").resolve()
+            assert program.is_relative_to(system_root / "runtime")
+        copies = list((system_root / "runtime").iterdir())
+        monkeypatch.setattr(account, "_copy", None)
+    assert len(copies) == 1
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+
+
+@AS_ROOT
+async def test_a_database_whose_folder_was_closed_since_is_a_clear_error(scratch: Path) -> None:
+    async with embedded.stores(scratch / "parent" / "data"):
+        pass
+    (scratch / "parent").chmod(0o700)
+    with pytest.raises(embedded.EmbeddedError, match="who cannot enter"):
+        async with embedded.stores(scratch / "parent" / "data"):
+            pass
+
+
+@AS_ROOT
+def test_an_ordinary_user_needs_nothing_special(supervised, scratch: Path) -> None:  # type: ignore[no-untyped-def]
+    nobody = pwd.getpwnam("nobody")
+    user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    packages = [str(Path(embedded.__file__).parents[2]), *(word for word in sys.path if "site-packages" in word)]
+    env = {"PYTHONPATH": ":".join(packages), "HOME": str(scratch), "PATH": os.environ["PATH"]}
+    python = sys.executable if can_import(sys.executable, env, user) else copy_of_python(scratch / "python")
+    if not can_import(python, env, user):
+        pytest.skip("the packages of this Python are where an ordinary user cannot read them")
+    home = scratch / "home"
+    home.mkdir()
+    os.chown(home, nobody.pw_uid, nobody.pw_gid)
+    _, started = supervised(home / "data", python, env=env, cwd="/", **user)
+    store(started, 1)
+    assert stored(started) == ([1], [1])
+    for place in (home / "data" / "postgres" / "data", home / "data" / "valkey"):
+        assert place.stat().st_uid == nobody.pw_uid
+        assert stat.S_IMODE(place.stat().st_mode) == 0o700
+
+
+def can_import(python: str, env: dict[str, str], user: dict[str, object]) -> bool:
+    attempt = [python, "-c", "import wattstream.embedded"]
+    try:
+        return subprocess.run(attempt, env=env, cwd="/", check=False, **user).returncode == 0  # type: ignore[call-overload,no-any-return]
+    except OSError:
+        return False
+
+
+def copy_of_python(target: Path) -> str:
+    """Copy the interpreter to where everyone can run it."""
+    library = Path(os.__file__).parent
+    unneeded = shutil.ignore_patterns("site-packages", "test", "idlelib", "config-*", "__pycache__")
+    shutil.copytree(library, target / "lib" / library.name, ignore=unneeded)
+    (target / "bin").mkdir()
+    return str(shutil.copy(os.path.realpath(sys.executable), target / "bin"))
