@@ -50,6 +50,8 @@ def breaks(root: Path, commit: str) -> str:
 def main() -> None:
     """Compare, and exit with 1 and buf's findings if something is broken."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT
+    if (root / ".git").exists() and git("rev-parse", "HEAD", root=root) is None:
+        sys.exit(f"git cannot read the repository in {root}")
     commits = earlier_versions(root)
     found = "".join(f"breaks commit {commit[:10]}:\n{text}" for commit in commits if (text := breaks(root, commit)))
     if found:

@@ -107,6 +107,13 @@ def test_a_shallow_clone_without_its_origin_has_nothing_to_compare_with(reposito
     assert "nothing earlier" in done.stdout
 
 
+def test_a_repository_that_cannot_be_read_is_an_error(repository: Path) -> None:
+    (repository / ".git/HEAD").write_text("ref: refs/heads/none")
+    done = check(repository)
+    assert done.returncode == 1
+    assert "cannot read" in done.stderr
+
+
 def test_protos_that_do_not_compile_are_an_error(repository: Path) -> None:
     commit(repository)
     edit(repository, "service IngestService {", "service {")
