@@ -21,5 +21,5 @@ class StateConfig:
     online_within_s: float = setting(
         180.0, "a device is online this long after its last reading, in seconds", at_least=1
     )
-    max_connections: int = setting(32, "connections to Redis at most; calls wait for a free one", at_least=4)
+    max_connections: int = setting(32, "connections to Redis at most; calls wait for a free one", at_least=3)
     max_watchers: int = setting(200, "WatchStates calls at most; more are told to come again", at_least=1)

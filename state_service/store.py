@@ -1,37 +1,31 @@
 """The states in Redis: a hash a device, a sorted set of ids a kind, and the mark of the content.
 
-    vehicle:{id}, meter:{id}              hash    the newest reading, replaced as a whole by lua/merge.lua
-    wattstream:vehicles, wattstream:meters  zset  the ids that may have a hash, all of score 0, hence in order of id
-    wattstream:store_id                   string  see lua/identify.lua
+    vehicle:{id}, meter:{id}                hash    the newest reading, replaced as a whole by lua/merge.lua
+    wattstream:vehicles, wattstream:meters  zset    ids that have a hash or are about to, all of score 0: in order of id
+    wattstream:store_id                     string  names the content; see lua/identify.lua
 
 Every command and script touches one key, so that a cluster serves as well as one server.
 """
 
-import asyncio
-import hashlib
-import re
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-import redis
 from redis.asyncio import Redis
 
 from state_service import changes
+from state_service.commands import Commands
 from state_service.states import Kind, Selection, State, from_fields, id_of, key_of, to_fields
-from wattstream.errors import AwayError
-from wattstream.resources import read
 
 BATCH = 500  # commands a pipeline, states a message
 
 _INDEX = {Kind.VEHICLE: "wattstream:vehicles", Kind.METER: "wattstream:meters"}
 _STORE_ID = "wattstream:store_id"
 _KNOWN_AT_MOST = 1_000_000
-_NOT_FOR_CALLS = 3  # connections: the subscription, its ping, the health check
-_REFUSAL = re.compile(r"\b(OOM|MISCONF|READONLY|NOREPLICAS|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|BUSY)\b")
+_NOT_FOR_CALLS = 2  # connections: the subscription's and the health check's
+_REPLACED = 1  # the verdict of lua/merge.lua
 
 Item = TypeVar("Item")
 
@@ -52,12 +46,12 @@ class _Listed:
 
 
 class Store:
-    """The states in Redis. Its errors are redis-py's, and AwayError while the server refuses to write."""
+    """The states in Redis. Its errors are those of Commands."""
 
     def __init__(self, client: Redis, max_connections: int) -> None:
         self._redis = client
         self._channel = changes.channel_of(client)
-        self._free = asyncio.Semaphore(max_connections - _NOT_FOR_CALLS)
+        self._commands = Commands(client, max_connections - _NOT_FOR_CALLS)
         self._listed = _Listed()
 
     async def ping(self) -> None:
@@ -66,7 +60,7 @@ class Store:
 
     async def identify(self) -> str:
         """Return the id of the store's content; see lua/identify.lua."""
-        (answer,) = await self._run("identify.lua", [(_STORE_ID, (uuid.uuid4().hex,))])
+        (answer,) = await self._commands.run("identify.lua", [(_STORE_ID, (uuid.uuid4().hex,))])
         return str(answer, "ascii")
 
     async def apply(self, states: Sequence[State]) -> Applied:
@@ -79,21 +73,20 @@ class Store:
         await self._list(store_id, [state.key for state in states])
         replaced = 0
         for batch in _batches(states):
-            verdicts = await self._run("merge.lua", [(s.key, _arguments(s)) for s in batch])
-            replaced += verdicts.count(1)
-            # A state that this very reading had made before (2) is told again: the call that made it may have failed
-            # before it could tell.
+            verdicts = await self._commands.run("merge.lua", [(s.key, _arguments(s)) for s in batch])
+            replaced += verdicts.count(_REPLACED)
+            # A state that this very reading made before is told again: the call that made it may have failed too soon.
             told = [state for state, verdict in zip(batch, verdicts, strict=True) if verdict]
             if told:
                 message = changes.encode(store_id, told)
-                await self._execute([("PUBLISH", self._channel, message)])
+                await self._commands.execute([("PUBLISH", self._channel, message)])
         return Applied(replaced, store_id)
 
     async def get(self, keys: Iterable[str]) -> dict[str, State]:
         """Return the states of those devices that have one, in the order asked."""
         found = {}
         for batch in _batches(keys):
-            answers = await self._execute([("HGETALL", key) for key in batch])
+            answers = await self._commands.execute([("HGETALL", key) for key in batch])
             for key, fields in zip(batch, answers, strict=True):
                 if fields:
                     found[key] = from_fields(key, {name.decode(): text.decode() for name, text in fields.items()})
@@ -105,7 +98,7 @@ class Store:
         That id is empty if no device follows. An id may be listed before its first state is there: then it is left out.
         """
         start = f"({after}" if after else "-"
-        (found,) = await self._execute([("ZRANGEBYLEX", _INDEX[kind], start, "+", "LIMIT", 0, size + 1)])
+        (found,) = await self._commands.execute([("ZRANGEBYLEX", _INDEX[kind], start, "+", "LIMIT", 0, size + 1)])
         ids = [member.decode() for member in found]
         states = await self.get(key_of(kind, device_id) for device_id in ids[:size])
         return list(states.values()), ids[size - 1] if len(ids) > size else ""
@@ -129,46 +122,8 @@ class Store:
         new = [key for key in keys if key not in listed.keys]
         for kind, index in _INDEX.items():
             ids = [id_of(key) for key in new if key.startswith(kind.value + ":")]
-            await self._execute([("ZADD", index, *_scored(batch)) for batch in _batches(ids)])
+            await self._commands.execute([("ZADD", index, *_scored(batch)) for batch in _batches(ids)])
         listed.keys.update(new)
-
-    async def _run(self, script: str, calls: Sequence[tuple[str, Sequence[str]]]) -> list[Any]:
-        """Run a script for each (key, arguments), in one pipeline, loading it where the server has forgotten it."""
-        text = read("state_service.lua", script)
-        sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-        commands = [("EVALSHA", sha, 1, key, *arguments) for key, arguments in calls]
-        answers = await self._execute(commands, redis.exceptions.NoScriptError)
-        forgotten = [i for i, answer in enumerate(answers) if isinstance(answer, redis.exceptions.NoScriptError)]
-        if forgotten:
-            async with self._turn():
-                await self._redis.script_load(text)
-            repeated = await self._execute([commands[i] for i in forgotten])
-            for i, answer in zip(forgotten, repeated, strict=True):
-                answers[i] = answer
-        return answers
-
-    async def _execute(self, commands: Sequence[tuple[Any, ...]], *expected: type[redis.ResponseError]) -> list[Any]:
-        """Send commands in one pipeline; answers may be errors of the `expected` types, any other is raised."""
-        if not commands:
-            return []
-        async with self._turn(), self._redis.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)
-            answers = await pipeline.execute(raise_on_error=False)
-            for answer in answers:
-                if isinstance(answer, Exception) and not isinstance(answer, expected):
-                    raise answer
-            return answers
-
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        async with self._free:
-            try:
-                yield
-            except redis.ResponseError as error:
-                if not _is_refusal(error):
-                    raise
-                raise AwayError("the state store refuses to write for now") from error
 
 
 def _arguments(state: State) -> list[str]:
@@ -184,9 +139,3 @@ def _batches(items: Iterable[Item]) -> Iterable[list[Item]]:
     iterator = iter(items)
     while batch := list(islice(iterator, BATCH)):
         yield batch
-
-
-def _is_refusal(error: redis.ResponseError) -> bool:
-    """Tell a server that cannot write just now from a mistake; in a script's error the code may stand anywhere."""
-    known = (redis.exceptions.OutOfMemoryError, redis.exceptions.ReadOnlyError, redis.exceptions.ClusterDownError)
-    return isinstance(error, known) or _REFUSAL.search(str(error)) is not None

@@ -112,7 +112,8 @@ class Feed:
                         delay_s = _BACKOFF_S[0]
                         self._receive(message)
             except Exception as error:  # noqa: BLE001 - whatever it was, the subscription has to begin anew
-                log.warning("subscription lost", error=type(error).__name__, reason=str(error))
+                if self._subscribed.is_set():
+                    log.warning("subscription lost", error=type(error).__name__, reason=str(error))
             self._subscribed.clear()
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, _BACKOFF_S[1])
