@@ -10,17 +10,17 @@ from wattstream.api.state.v1.state_pb2 import VehicleState
 from wattstream.cli.output import to_datetime
 
 THRESHOLD = 0.85
-_BAR = 10
+_BAR = 6
 
 
 def board(
     states: Mapping[str, VehicleState], performances: Mapping[str, VehiclePerformance], window_hours: float
 ) -> Table:
     """Return the vehicles by id: live state on the left, energy of the last hours on the right."""
-    table = Table(title=None, expand=False, pad_edge=False)
-    for heading in ("vehicle", "recorded (UTC)", "SoC", "", "kW", "°C", "charging behind"):
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for heading in ("vehicle", "UTC", "SoC", "", "kW", "°C", "behind"):
         table.add_column(heading, justify="right" if heading in ("SoC", "kW", "°C") else "left", no_wrap=True)
-    for heading in (f"AC kWh, {window_hours:g} h", "DC kWh", "lost", "efficiency"):
+    for heading in (f"AC kWh {window_hours:g} h", "DC kWh", "lost", "DC/AC"):
         table.add_column(heading, justify="right", no_wrap=True)
     for vehicle_id in sorted(states):
         table.add_row(*_live(states[vehicle_id]), *_energy(performances.get(vehicle_id)))
@@ -42,14 +42,19 @@ def summary(performances: Mapping[str, VehiclePerformance]) -> str:
 def _live(state: VehicleState) -> list[str | Text]:
     full = round(state.soc / 100 * _BAR)
     return [
-        state.vehicle_id,
-        to_datetime(state.recorded_at).strftime("%m-%d %H:%M"),
-        f"{state.soc:.1f} %",
+        _short(state.vehicle_id),
+        to_datetime(state.recorded_at).strftime("%H:%M"),
+        f"{state.soc:.0f} %",
         Text("█" * full, style="green") + Text("░" * (_BAR - full), style="dim"),
         f"{state.kwh_delivered_dc * 60:.1f}" if state.kwh_delivered_dc else "",
         f"{state.battery_temp:.0f}",
-        state.meter_id,
+        _short(state.meter_id),
     ]
+
+
+def _short(device_id: str) -> str:
+    """Leave out the fleet's name, which is the same on every line."""
+    return device_id.partition("-")[2]
 
 
 def _energy(performance: VehiclePerformance | None) -> list[str | Text]:
