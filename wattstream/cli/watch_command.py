@@ -48,7 +48,8 @@ def _line(state: DeviceState) -> str:
         vehicle = state.vehicle
         return (
             f"{utc(to_datetime(vehicle.recorded_at)):<19}  vehicle  {vehicle.vehicle_id:<20}  "
-            f"SoC {vehicle.soc:6.2f} %  DC {vehicle.kwh_delivered_dc:8.4f} kWh  {vehicle.battery_temp:5.1f} °C  {vehicle.meter_id}"
+            f"SoC {vehicle.soc:6.2f} %  DC {vehicle.kwh_delivered_dc:8.4f} kWh  {vehicle.battery_temp:5.1f} °C  "
+            f"{vehicle.meter_id}"
         ).rstrip()
     meter = state.meter
     return (
