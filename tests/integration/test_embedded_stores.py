@@ -8,13 +8,18 @@ import signal
 import stat
 import subprocess
 import sys
+import sysconfig
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import psycopg
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from wattstream import embedded
 from wattstream.embedded import account, folder, wheels
@@ -59,12 +64,36 @@ def stored(started: embedded.Stores) -> tuple[list[int], list[int]]:
     with psycopg.connect(started.postgres_dsn) as connection:
         rows = [n for (n,) in connection.execute("SELECT n FROM kept ORDER BY n").fetchall()]
     with redis.Redis.from_url(started.redis_url) as client:
-        values: list[bytes] = client.lrange("kept", 0, -1)  # type: ignore[assignment]
+        values: list[bytes] = client.lrange("kept", 0, -1)
     return rows, [int(value) for value in values]
 
 
 def process_of(data: Path, name: str) -> int:
     return int((data / "run" / f"{name}.lock").read_text().split()[0])
+
+
+class Shared(NamedTuple):
+    """Stores that several tests look at."""
+
+    data: Path
+    stores: embedded.Stores
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Shared]:
+    with tempfile.TemporaryDirectory(prefix="wattstream-test-") as name:
+        Path(name).chmod(0o755)
+        process, started = start(Path(name, "data"))
+        yield Shared(Path(name, "data"), started)
+        process.communicate(timeout=DEADLINE_S)
+
+
+def start(data: Path, python: str = sys.executable, **how: Any) -> tuple["subprocess.Popen[str]", embedded.Stores]:
+    """Run stores in a process of their own, until its input ends."""
+    command = [python, "-c", STORES, str(data)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **how)
+    assert process.stdout
+    return process, embedded.Stores(*process.stdout.readline().split())
 
 
 async def test_data_addresses_and_passwords_survive_restarts(scratch: Path) -> None:
@@ -78,38 +107,52 @@ async def test_data_addresses_and_passwords_survive_restarts(scratch: Path) -> N
         assert stored(started) == ([1, 2], [1, 2])
 
 
-async def test_the_stores_are_durable_private_and_in_utc(scratch: Path) -> None:
-    data = scratch / "data"
-    async with embedded.stores(data) as started:
-        with psycopg.connect(started.postgres_dsn) as connection:
-            names = ("fsync", "synchronous_commit", "data_checksums", "TimeZone", "listen_addresses", "server_encoding")
-            shown = [connection.execute(f"SHOW {name}").fetchone() for name in names]
-        assert shown == [("on",), ("on",), ("on",), ("UTC",), ("127.0.0.1",), ("UTF8",)]
-        with redis.Redis.from_url(started.redis_url) as client:
-            kept = client.config_get("append*")
-        assert kept["appendonly"] == "yes"  # type: ignore[index]
-        assert kept["appendfsync"] == "everysec"  # type: ignore[index]
-        for word in (data / "postgres" / "password", data / "valkey" / "password", data / "valkey" / "valkey.conf"):
-            assert stat.S_IMODE(word.stat().st_mode) == 0o600
+def test_the_stores_are_durable_private_and_in_utc(shared: Shared) -> None:
+    with psycopg.connect(shared.stores.postgres_dsn) as connection:
+        names = ("fsync", "synchronous_commit", "data_checksums", "TimeZone", "listen_addresses", "server_encoding")
+        shown = [connection.execute(f"SHOW {name}").fetchone() for name in names]
+    assert shown == [("on",), ("on",), ("on",), ("UTC",), ("127.0.0.1",), ("UTF8",)]
+    with redis.Redis.from_url(shared.stores.redis_url) as client:
+        kept = client.config_get("append*")
+    assert kept["appendonly"] == "yes"
+    assert kept["appendfsync"] == "everysec"
 
 
-async def test_without_the_password_nobody_gets_in(scratch: Path) -> None:
-    async with embedded.stores(scratch / "data") as started:
-        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-            psycopg.connect(started.postgres_dsn, password="guess")
-        port = int(started.redis_url.rpartition(":")[2].partition("/")[0])
-        with redis.Redis(port=port) as client, pytest.raises(redis.AuthenticationError):
-            client.ping()
+def test_only_their_user_can_read_the_passwords(shared: Shared) -> None:
+    for file in ("postgres/password", "valkey/password", "valkey/valkey.conf"):
+        assert stat.S_IMODE((shared.data / file).stat().st_mode) == 0o600
+
+
+def test_without_the_password_nobody_gets_in(shared: Shared) -> None:
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(shared.stores.postgres_dsn, password="guess")
+    port = int(shared.stores.redis_url.rpartition(":")[2].partition("/")[0])
+    with redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-async def test_no_argument_of_a_process_holds_a_password(scratch: Path) -> None:
-    data = scratch / "data"
-    async with embedded.stores(data):
-        for name in ("postgres", "valkey"):
-            arguments = Path(f"/proc/{process_of(data, name)}/cmdline").read_text()
-            assert name in arguments
-            assert (data / name / "password").read_text() not in arguments
+def test_no_argument_of_a_process_holds_a_password(shared: Shared) -> None:
+    for name in ("postgres", "valkey"):
+        arguments = Path(f"/proc/{process_of(shared.data, name)}/cmdline").read_text()
+        assert name in arguments
+        assert (shared.data / name / "password").read_text() not in arguments
+
+
+@AS_ROOT
+def test_as_root_postgresql_runs_as_another_user_to_whom_its_data_belongs(shared: Shared) -> None:
+    owner = (shared.data / "postgres" / "data").stat().st_uid
+    assert owner != 0
+    assert pwd.getpwuid(owner).pw_name in ("postgres", "nobody")
+    assert Path(f"/proc/{process_of(shared.data, 'postgres')}").stat().st_uid == owner
+
+
+async def test_two_instances_run_beside_each_other(shared: Shared, scratch: Path) -> None:
+    store(shared.stores, 1)
+    async with embedded.stores(scratch / "data") as other:
+        store(other, 2)
+        assert stored(other) == ([2], [2])
+    assert stored(shared.stores) == ([1], [1])
 
 
 async def test_a_store_that_is_killed_comes_back_at_its_address_with_its_data(scratch: Path) -> None:
@@ -131,47 +174,16 @@ def wait_for_fsync(started: embedded.Stores) -> None:
         client.execute_command("WAITAOF", 1, 0, 5000)
 
 
-@pytest.fixture
-def supervised(scratch: Path) -> Iterator[Callable[..., tuple["subprocess.Popen[str]", embedded.Stores]]]:
-    """Run the stores in a process of their own, which ends before `scratch` does."""
-    processes: list[subprocess.Popen[str]] = []
-
-    def start(
-        data: Path, python: str = sys.executable, **how: object
-    ) -> tuple["subprocess.Popen[str]", embedded.Stores]:
-        process = subprocess.Popen(
-            [python, "-c", STORES, str(data)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            **how,  # type: ignore[call-overload]
-        )
-        processes.append(process)
-        assert process.stdout
-        return process, embedded.Stores(*process.stdout.readline().split())
-
-    yield start
-    for process in processes:
-        process.communicate(timeout=DEADLINE_S)
-
-
-def test_what_was_stored_survives_a_killed_supervisor_and_addresses_stay(supervised, scratch: Path) -> None:  # type: ignore[no-untyped-def]
-    process, started = supervised(scratch / "data")
+def test_what_was_stored_survives_a_killed_supervisor_and_addresses_stay(scratch: Path) -> None:
+    process, started = start(scratch / "data")
     store(started, 1)
     wait_for_fsync(started)
     process.kill()
-    process.wait()
-    _, again = supervised(scratch / "data")
+    process.communicate()
+    process, again = start(scratch / "data")
     assert again == started
     assert stored(again) == ([1], [1])
-
-
-async def test_two_instances_run_beside_each_other(scratch: Path) -> None:
-    async with embedded.stores(scratch / "a") as a, embedded.stores(scratch / "b") as b:
-        store(a, 1)
-        store(b, 2)
-        assert stored(a) == ([1], [1])
-        assert stored(b) == ([2], [2])
+    process.communicate(timeout=DEADLINE_S)
 
 
 async def test_a_cluster_that_was_half_made_is_made_anew(scratch: Path) -> None:
@@ -204,16 +216,6 @@ def system_root(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand in for /var/lib/wattstream."""
     monkeypatch.setattr(folder, "SYSTEM_ROOT", scratch / "system")
     return scratch / "system"
-
-
-@AS_ROOT
-async def test_as_root_postgresql_runs_as_another_user_to_whom_its_data_belongs(scratch: Path) -> None:
-    data = scratch / "data"
-    async with embedded.stores(data):
-        owner = (data / "postgres" / "data").stat().st_uid
-        assert owner != 0
-        assert pwd.getpwuid(owner).pw_name in ("postgres", "nobody")
-        assert Path(f"/proc/{process_of(data, 'postgres')}").stat().st_uid == owner
 
 
 @AS_ROOT
@@ -276,29 +278,35 @@ async def test_a_database_whose_folder_was_closed_since_is_a_clear_error(scratch
 
 
 @AS_ROOT
-def test_an_ordinary_user_needs_nothing_special(supervised, scratch: Path) -> None:  # type: ignore[no-untyped-def]
+def test_an_ordinary_user_needs_nothing_special(scratch: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     packages = [str(Path(embedded.__file__).parents[2]), *(word for word in sys.path if "site-packages" in word)]
-    env = {"PYTHONPATH": ":".join(packages), "HOME": str(scratch), "PATH": os.environ["PATH"]}
+    env = {
+        "PYTHONPATH": ":".join(packages),
+        "LD_LIBRARY_PATH": str(scratch / "python" / "lib"),
+        "HOME": str(scratch),
+        "PATH": os.environ["PATH"],
+    }
     python = sys.executable if can_import(sys.executable, env, user) else copy_of_python(scratch / "python")
     if not can_import(python, env, user):
         pytest.skip("the packages of this Python are where an ordinary user cannot read them")
     home = scratch / "home"
     home.mkdir()
     os.chown(home, nobody.pw_uid, nobody.pw_gid)
-    _, started = supervised(home / "data", python, env=env, cwd="/", **user)
+    process, started = start(home / "data", python, env=env, cwd="/", **user)
     store(started, 1)
     assert stored(started) == ([1], [1])
     for place in (home / "data" / "postgres" / "data", home / "data" / "valkey"):
         assert place.stat().st_uid == nobody.pw_uid
         assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    process.communicate(timeout=DEADLINE_S)
 
 
-def can_import(python: str, env: dict[str, str], user: dict[str, object]) -> bool:
+def can_import(python: str, env: dict[str, str], user: dict[str, Any]) -> bool:
     attempt = [python, "-c", "import wattstream.embedded"]
     try:
-        return subprocess.run(attempt, env=env, cwd="/", check=False, **user).returncode == 0  # type: ignore[call-overload,no-any-return]
+        return subprocess.run(attempt, env=env, cwd="/", check=False, **user).returncode == 0
     except OSError:
         return False
 
@@ -308,5 +316,8 @@ def copy_of_python(target: Path) -> str:
     library = Path(os.__file__).parent
     unneeded = shutil.ignore_patterns("site-packages", "test", "idlelib", "config-*", "__pycache__")
     shutil.copytree(library, target / "lib" / library.name, ignore=unneeded)
+    shared = Path(sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME"))
+    if shared.suffix != ".a" and shared.exists():
+        shutil.copy(shared, target / "lib")
     (target / "bin").mkdir()
     return str(shutil.copy(os.path.realpath(sys.executable), target / "bin"))
