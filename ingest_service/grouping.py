@@ -93,12 +93,14 @@ def matching(rows: KeyedRows, found: Sequence[tuple[int, int]]) -> Bools:
     return stored
 
 
-def hours_named(rows: KeyedRows) -> set[tuple[int, int, int]]:
-    """Return in which hours vehicles name meters: (meter key, hours since 1970 UTC, vehicle key)."""
+def hours_named(rows: KeyedRows) -> Ints:
+    """Return in which hours vehicles name meters: meter key, hours since 1970 UTC and vehicle key, (n, 3).
+
+    They are in the order of the rows; what follows its like is left out, so that a vehicle that stays behind its meter
+    has one an hour.
+    """
     named = rows.meter_key > 0
-    triples = np.stack([rows.meter_key[named], rows.recorded_at_us[named] // HOUR_US, rows.key[named]], axis=1)
-    if len(triples):
-        changed = np.ones(len(triples), np.bool_)
-        changed[1:] = (np.diff(triples, axis=0) != 0).any(axis=1)
-        triples = triples[changed]
-    return {(meter, hour, vehicle) for meter, hour, vehicle in triples.tolist()}
+    hours = np.stack([rows.meter_key[named], rows.recorded_at_us[named] // HOUR_US, rows.key[named]], axis=1)
+    changed = np.ones(len(hours), np.bool_)
+    changed[1:] = (np.diff(hours, axis=0) != 0).any(axis=1)
+    return hours[changed]

@@ -69,6 +69,7 @@ class HandOver:
         self._merge_at = _MERGE_AT
         self._store_id: str | None = None
         self._incomplete = False
+        self._failing = False
 
     def offer(self, stored: list[KeyedRows], is_all: bool) -> None:
         """Take rows that have just become durable; unless `is_all`, there may be others of which nothing is known."""
@@ -87,19 +88,25 @@ class HandOver:
                 pass
             try:
                 await self._hand_over_waiting()
-                await asyncio.sleep(self._timing.interval_s)
             except (grpc.aio.AioRpcError, psycopg.Error, PoolTimeout, TimeoutError) as error:
-                log.warning("hand-over failed; trying again", error=_name(error))
+                if not self._failing:
+                    log.warning("hand-over failed; trying again and again", error=_name(error))
+                self._failing = True
                 await asyncio.sleep(_RETRY_S)
+            else:
+                if self._failing:
+                    log.info("hand-over works again")
+                self._failing = False
+                await asyncio.sleep(self._timing.interval_s)
 
     async def flush(self) -> None:
-        """Hand over what waits, once; for shutdown.
+        """Hand over what waits, once; for shutdown. What is not handed over then is so after the next start.
 
         Raises:
-            grpc.aio.AioRpcError: the state service is away; its next start will be followed by a new hand-over.
+            grpc.aio.AioRpcError: the state service is away.
         """
         if any(self._waiting.values()):
-            await self._hand_over_waiting()
+            await self._apply(self._take())
 
     async def _hand_over_waiting(self) -> None:
         self._arrived.clear()
@@ -124,10 +131,14 @@ class HandOver:
 
     async def _apply(self, parts: list[KeyedRows]) -> str:
         """Send rows, in calls of bounded size; return which store the state service has."""
-        readings = [reading for rows in parts for reading in self._messages(rows)]
+        slices: list[KeyedRows | None] = [
+            rows.take(slice(start, start + _READINGS_A_CALL))
+            for rows in parts
+            for start in range(0, len(rows), _READINGS_A_CALL)
+        ]
         store_id = ""
-        for start in range(0, max(1, len(readings)), _READINGS_A_CALL):
-            request = state_pb2.ApplyReadingsRequest(readings=readings[start : start + _READINGS_A_CALL])
+        for rows in slices or [None]:
+            request = state_pb2.ApplyReadingsRequest(readings=self._messages(rows) if rows else ())
             store_id = (await self._stub.ApplyReadings(request, timeout=self._timing.deadline_s)).store_id
         return store_id
 

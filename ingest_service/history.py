@@ -24,8 +24,8 @@ _COPY_STAGED = _statements("copy_staged")
 _INSERT_STAGED = _statements("insert_staged")
 
 
-async def append_new(connection: Connection, rows: Mapping[Kind, KeyedRows]) -> None:
-    """Append rows none of which is there yet, in one transaction.
+async def append_new(connection: Connection, rows: Mapping[Kind, KeyedRows]) -> dict[Kind, Bools]:
+    """Append rows none of which is there yet, in one transaction; return which they were: all.
 
     Raises:
         psycopg.DatabaseError: a row is there already, or the database cannot store them; nothing was stored.
@@ -34,6 +34,7 @@ async def append_new(connection: Connection, rows: Mapping[Kind, KeyedRows]) -> 
         for kind, of_kind in rows.items():
             if len(of_kind):
                 await _copy(connection, _COPY[kind], of_kind)
+    return {kind: np.ones(len(of_kind), np.bool_) for kind, of_kind in rows.items()}
 
 
 async def append_any(connection: Connection, rows: Mapping[Kind, KeyedRows]) -> dict[Kind, Bools]:

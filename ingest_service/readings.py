@@ -108,7 +108,7 @@ class KeyedRows:
     def __len__(self) -> int:
         return len(self.key)
 
-    def take(self, chosen: Ints | Bools) -> Self:
+    def take(self, chosen: Ints | Bools | slice) -> Self:
         """Return the rows at `chosen`."""
         return type(self)(
             self.kind,

@@ -25,26 +25,35 @@ from wattstream.server import Parts
 from wattstream.tasks import running
 
 SERVICES = ("wattstream.api.ingest.v1.IngestService", "wattstream.api.ingest.v1.FleetService")
+# So that the state service is found again soon after it was away, and a connection that leads nowhere is noticed.
+_CHANNEL_OPTIONS = (
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+)
 
 
 @asynccontextmanager
 async def lifespan(config: IngestConfig) -> AsyncIterator[Parts]:
-    """Open the stores, run the writer and the hand-over, and close all of it in turn: what was taken in is stored."""
+    """Open the stores, run the writer and the hand-over, and close all of it in turn.
+
+    Calls have ended by then, with the commit that they waited for or without an answer: nobody waits for the writer.
+    """
+    timeout_s = config.statement_timeout_s
     async with (
+        # Apart from all others, so that no question, however slow or often asked, holds up the readings.
+        postgres.open_pool(config.postgres_dsn, name="ingest writer", size=1, statement_timeout_s=timeout_s) as writing,
         postgres.open_pool(
-            config.postgres_dsn,
-            name="ingest",
-            size=config.connections,
-            statement_timeout_s=config.statement_timeout_s,
+            config.postgres_dsn, name="ingest", size=config.connections - 1, statement_timeout_s=timeout_s
         ) as pool,
-        grpc.aio.insecure_channel(config.state_address) as channel,
+        grpc.aio.insecure_channel(config.state_address, _CHANNEL_OPTIONS) as channel,
     ):
         registry = Registry(pool)
-        groundwork = Groundwork(pool, registry, registers=config.unknown_devices == "register")
+        groundwork = Groundwork(writing, registry, registers=config.unknown_devices == "register")
         timing = Timing(config.hand_over_interval_s, config.hand_over_deadline_s, config.state_probe_s)
         hand_over = HandOver(pool, registry, StateServiceStub(channel), timing)
-        bounds = Bounds(config.max_group_readings, config.max_buffered_readings, 4 * config.statement_timeout_s)
-        writer = Writer(pool, registry, groundwork, hand_over.offer, bounds)
+        bounds = Bounds(config.max_group_readings, config.max_buffered_readings, 4 * timeout_s)
+        writer = Writer(writing, registry, groundwork, hand_over.offer, bounds)
         ingestion = Ingestion(config, registry, writer)
         streams = Streams(ingestion, config.stream_window_batches)
 
@@ -54,8 +63,6 @@ async def lifespan(config: IngestConfig) -> AsyncIterator[Parts]:
 
         async with running(hand_over.run(), writer.run(), groundwork.run()):
             yield Parts(SERVICES, register, {"postgres": lambda: postgres.check(pool)}, streams.drain)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(config.drain_s):
-                    await writer.flush()
         with suppress(grpc.aio.AioRpcError, TimeoutError):
-            await hand_over.flush()
+            async with asyncio.timeout(config.hand_over_deadline_s):
+                await hand_over.flush()

@@ -1,6 +1,7 @@
 """IngestService: from messages to the domain and back."""
 
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
 from itertools import count, islice
 
 import grpc.aio
@@ -43,9 +44,10 @@ class IngestServicer(IngestServiceServicer):
         numbers = count()
         batches = (NamedBatch(next(numbers), request.readings) async for request in request_iterator)
         summary = ingest_pb2.UploadReadingsResponse()
-        async for acknowledgements in self._streams.acknowledge(batches):
-            for acknowledgement in acknowledgements:
-                _add(summary, acknowledgement)
+        async with aclosing(self._streams.acknowledge(batches)) as settled:
+            async for acknowledgements in settled:
+                for acknowledgement in acknowledgements:
+                    _add(summary, acknowledgement)
         return summary
 
     async def StreamReadings(
@@ -54,12 +56,14 @@ class IngestServicer(IngestServiceServicer):
         context: grpc.aio.ServicerContext[object, object],
     ) -> AsyncIterator[ingest_pb2.StreamReadingsResponse]:
         batches = (NamedBatch(request.batch_id, request.readings) async for request in request_iterator)
-        async for acknowledgements in self._streams.acknowledge(batches):
-            yield ingest_pb2.StreamReadingsResponse(acks=map(_ack, acknowledgements))
+        async with aclosing(self._streams.acknowledge(batches)) as settled:
+            async for acknowledgements in settled:
+                yield ingest_pb2.StreamReadingsResponse(acks=map(_ack, acknowledgements))
 
     async def IngestTelemetry(
         self, request: ingest_pb2.IngestTelemetryRequest, context: grpc.aio.ServicerContext[object, object]
     ) -> ingest_pb2.IngestTelemetryResponse:
+        received_at_us = now_us()
         reading = unflatten(request)
         verdict = await self._ingestion.take_now([reading])
         if verdict.rejections:
@@ -68,7 +72,7 @@ class IngestServicer(IngestServiceServicer):
             )
         kind = METER if reading.HasField("meter") else VEHICLE
         response = ingest_pb2.IngestTelemetryResponse(duplicate=verdict.duplicates > 0, kind=kind.number)  # type: ignore[arg-type]
-        response.received_at.FromMicroseconds(now_us())
+        response.received_at.FromMicroseconds(received_at_us)
         return response
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 from ingest_service.ingestion import InFlight, Ingestion, Readings
@@ -64,7 +64,7 @@ class Streams:
         for reader in self._readers:
             reader.cancel()
 
-    async def acknowledge(self, batches: AsyncIterator[NamedBatch]) -> AsyncIterator[list[Acknowledgement]]:
+    async def acknowledge(self, batches: AsyncIterator[NamedBatch]) -> AsyncGenerator[list[Acknowledgement]]:
         """Take in the batches of one stream and yield acknowledgements in their order, several where several are due.
 
         Raises:
@@ -85,7 +85,10 @@ class Streams:
                     changed.clear()
                     continue
                 acknowledgements: list[Acknowledgement] = []
-                while not acknowledgements or (taken and taken[0].done()):
+                # One that lists rejections is the last of its response, which so stays below what clients accept.
+                while not acknowledgements or (
+                    taken and taken[0].done() and not acknowledgements[-1].verdict.rejections
+                ):
                     acknowledgements.append(await taken.popleft().acknowledgement())
                     slots.release()
                 yield acknowledgements

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -108,7 +109,9 @@ def _faults(
 def _id_fault(text: str) -> tuple[RejectionReason.ValueType, str]:
     if not text:
         return RejectionReason.REJECTION_REASON_MISSING_FIELD, f"is missing; it {ID_RULE}"
-    shown = ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+    # Cut after escaping, which makes a character up to ten: a batch's rejections must fit into one message.
+    shown = ascii(text[:_SHOWN])
+    shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
     return RejectionReason.REJECTION_REASON_INVALID_ID, f"{shown} is not an id; it {ID_RULE}"
 
 
@@ -118,11 +121,11 @@ def _time_fault(time_us: int, limits: Limits, now_us: int) -> tuple[RejectionRea
     if time_us == BAD_TIME:
         return RejectionReason.REJECTION_REASON_INVALID_TIMESTAMP, "is not a time between the years 1970 and 9999"
     if time_us > now_us:
-        ahead_s = (time_us - now_us) / 1e6
-        message = f"is {ahead_s:.0f} s ahead of the server's clock; at most {limits.max_future_s:g} s are accepted"
+        ahead_s = ceil((time_us - now_us) / 1e6)
+        message = f"is {ahead_s} s ahead of the server's clock; at most {limits.max_future_s:g} s are accepted"
         return RejectionReason.REJECTION_REASON_IN_FUTURE, message
-    age_days = (now_us - time_us) / 86_400e6
-    message = f"is {age_days:.0f} days old; at most {limits.retention_days:g} days are accepted"
+    age_days = ceil((now_us - time_us) / 86_400e6)
+    message = f"is {age_days} days old; at most {limits.retention_days:g} days are accepted"
     return RejectionReason.REJECTION_REASON_TOO_OLD, message
 
 
@@ -130,7 +133,7 @@ def _value_fault(missing: bool, value: float, allowed: str) -> tuple[RejectionRe
     if missing:
         return RejectionReason.REJECTION_REASON_MISSING_FIELD, f"is missing; it must be {allowed}"
     if not np.isfinite(value):
-        return RejectionReason.REJECTION_REASON_NOT_FINITE, f"{value} is not a number; it must be {allowed}"
+        return RejectionReason.REJECTION_REASON_NOT_FINITE, f"{value} is not a finite number; it must be {allowed}"
     return RejectionReason.REJECTION_REASON_OUT_OF_RANGE, f"{value:g} is out of range; it must be {allowed}"
 
 

@@ -6,7 +6,7 @@ at once, and under load groups grow by themselves.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from psycopg_pool import PoolTimeout
 
 from ingest_service.groundwork import Groundwork
 from ingest_service.grouping import Outcomes, group, split_by_days
-from ingest_service.history import append_any, append_new
+from ingest_service.history import Connection, append_any, append_new
 from ingest_service.readings import KINDS, Batch, Bools, KeyedRows, Kind
 from ingest_service.registry import Registry
 from wattstream import logs
@@ -38,6 +38,7 @@ _DAYS_A_TRANSACTION = 31
 log = logs.get()
 
 BatchOutcome = dict[Kind, Outcomes]
+Rows = Mapping[Kind, KeyedRows]
 Result = TypeVar("Result")
 
 
@@ -131,12 +132,6 @@ class Writer:
                 self._buffered -= sum(len(submission.batch) for submission in submissions)
                 self._freed.set()
 
-    async def flush(self) -> None:
-        """Return when all that was handed over has been stored."""
-        while self._buffered:
-            self._freed.clear()
-            await self._freed.wait()
-
     def _has_room(self, batch: Batch) -> bool:
         return self._buffered == 0 or self._buffered + len(batch) <= self._bounds.buffered_readings
 
@@ -193,38 +188,38 @@ class Writer:
                 async with asyncio.timeout(self._bounds.attempt_s):
                     result = await attempt()
             except _TRANSIENT as error:
-                log.warning("the database is away; trying again", error=type(error).__name__, delay_s=delay_s)
+                if not self.away:
+                    log.warning("the database is away; trying again and again", error=type(error).__name__)
                 self.away = True
                 # The commit may have gone through before the error came.
                 self._expect_duplicates, self._certain = True, False
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, _LAST_RETRY_S)
             else:
+                if self.away:
+                    log.info("the database is back")
                 self.away = False
                 return result
 
-    async def _append(self, rows: dict[Kind, KeyedRows]) -> dict[Kind, Bools]:
+    async def _append(self, rows: Rows) -> dict[Kind, Bools]:
         """Append rows: straight in where no duplicates are to be expected, else, or if that failed, through staging."""
-        await self._groundwork.places(rows)
-        if not self._expect_duplicates and await self._straight_in(rows):
-            return {kind: np.ones(len(of_kind), np.bool_) for kind, of_kind in rows.items()}
-        await self._groundwork.places(rows)
-        async with self._pool.connection() as connection:
-            stored = await append_any(connection, rows)
-        self._expect_duplicates = not all(of_kind.all() for of_kind in stored.values())
-        return stored
-
-    async def _straight_in(self, rows: dict[Kind, KeyedRows]) -> bool:
         try:
-            async with self._pool.connection() as connection:
-                await append_new(connection, rows)
+            stored = await self._append_by(append_any if self._expect_duplicates else append_new, rows)
         except _TRANSIENT:
             raise
         except psycopg.DatabaseError:
             # A duplicate, most likely, in whatever words the database has for it; or somebody removed a partition.
             self._groundwork.forget()
-            return False
-        return True
+            stored = await self._append_by(append_any, rows)
+        self._expect_duplicates = not all(of_kind.all() for of_kind in stored.values())
+        return stored
+
+    async def _append_by(
+        self, append: Callable[[Connection, Rows], Awaitable[dict[Kind, Bools]]], rows: Rows
+    ) -> dict[Kind, Bools]:
+        await self._groundwork.places(rows)
+        async with self._pool.connection() as connection:
+            return await append(connection, rows)
 
 
 def _by_batch(batches: Sequence[Batch], outcomes: dict[Kind, Outcomes]) -> list[BatchOutcome]:
@@ -239,5 +234,6 @@ def _settle(future: "asyncio.Future[BatchOutcome]", result: BatchOutcome | Excep
         return
     if isinstance(result, Exception):
         future.set_exception(result)
+        future.exception()  # so that nobody complains of it where the one who waited goes before it is told
     else:
         future.set_result(result)

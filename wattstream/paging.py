@@ -3,7 +3,9 @@
 import base64
 import json
 
-from wattstream.errors import bad_field
+from wattstream.errors import InvalidRequestError, bad_field
+
+_LONGEST_TOKEN = 400
 
 
 def to_token(of: str, *last: str | int) -> str:
@@ -19,15 +21,27 @@ def from_token(of: str, token: str, *first: str | int) -> list[str | int]:
     """
     if not token:
         return list(first)
+    if len(token) > _LONGEST_TOKEN:
+        raise _refused()
     try:
         parts = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
-        name: str | None = parts[0]
-        last: list[str | int] = parts[1:]
-    except (ValueError, TypeError, LookupError):
-        name, last = None, []
-    if name != of or [type(part) for part in last] != [type(part) for part in first]:
-        raise bad_field("page_token", "must be next_page_token of an earlier page of this list")
+    except ValueError:
+        parts = None
+    if not isinstance(parts, list) or [type(part) for part in parts] != [type(part) for part in (of, *first)]:
+        raise _refused()
+    name, *last = parts
+    if name != of or not all(map(_is_sound, last)):
+        raise _refused()
     return last
+
+
+def _refused() -> InvalidRequestError:
+    return bad_field("page_token", "must be next_page_token of an earlier page of this list")
+
+
+def _is_sound(part: str | int) -> bool:
+    """Tell whether a database can take `part`: a token that a caller has made up may hold anything."""
+    return abs(part) < 2**63 if isinstance(part, int) else part.isascii() and part.isprintable()
 
 
 def page_size(asked: int, default: int, most: int) -> int:
