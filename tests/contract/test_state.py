@@ -139,11 +139,13 @@ async def test_a_reading_as_old_or_older_changes_nothing(state: Stub, offset_us:
     assert await soc_of(state) == 1.0
 
 
-async def test_what_a_newer_reading_does_not_name_is_not_kept_from_the_older(state: Stub) -> None:
+async def test_a_newer_reading_replaces_the_whole_state(state: Stub, store: redis.asyncio.Redis) -> None:
     await apply(state, vehicle(meter="M1"))
+    await store.hset("vehicle:V1", "of_another_version", "1")
     await apply(state, vehicle(meter="", offset_us=1))
-    answer = await state.GetVehicleState(pb.GetVehicleStateRequest(vehicle_id="V1"))
-    assert answer.state.meter_id == ""
+    fields = await store.hgetall("vehicle:V1")
+    assert fields["meter_id"] == ""
+    assert "of_another_version" not in fields
 
 
 async def test_of_a_batch_the_newest_of_a_device_is_applied_and_the_rest_is_stale(state: Stub) -> None:
