@@ -42,7 +42,7 @@ class Up:
         self.data = data
         command = [*WATTSTREAM, "up", "--data-dir", str(data), *options]
         self.process = subprocess.Popen(
-            command, env=environment(**variables), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, env=environment(data, **variables), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     def ready(self) -> dict[str, str]:
@@ -63,9 +63,10 @@ class Up:
         return int((self.data / "run" / f"{name}.lock").read_text().split()[0])
 
 
-def environment(**variables: str) -> dict[str, str]:
+def environment(data: Path, **variables: str) -> dict[str, str]:
+    """Return an environment in which only the instances of this folder are found."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("WATTSTREAM_")}
-    return {**ours, **variables}
+    return {**ours, "XDG_STATE_HOME": str(data.parent), **variables}
 
 
 @contextmanager
@@ -177,9 +178,8 @@ def test_a_second_up_on_the_same_folder_says_who_uses_it_and_where(up: tuple[Up,
 
 
 def test_other_commands_find_it_by_themselves(up: tuple[Up, dict[str, str]]) -> None:
-    done = subprocess.run(
-        [*WATTSTREAM, "migrate", "--json"], env=environment(), capture_output=True, text=True, check=True
-    )
+    command, env = [*WATTSTREAM, "migrate", "--json"], environment(up[0].data)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["applied"] == []
 
 

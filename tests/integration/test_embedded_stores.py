@@ -1,19 +1,16 @@
-"""The embedded PostgreSQL and Valkey: real ones, killed and started again, as root and as an ordinary user."""
+"""The embedded PostgreSQL and Valkey: real ones, killed and started again."""
 
 import asyncio
 import os
-import pwd
-import shutil
 import signal
 import stat
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psycopg
 import pytest
@@ -22,10 +19,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from wattstream import embedded
-from wattstream.embedded import account, folder, wheels
 
 DEADLINE_S = 30
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root is in need of another user")
 STORES = """
 import asyncio, sys
 from pathlib import Path
@@ -88,10 +83,10 @@ def shared() -> Iterator[Shared]:
         process.communicate(timeout=DEADLINE_S)
 
 
-def start(data: Path, python: str = sys.executable, **how: Any) -> tuple["subprocess.Popen[str]", embedded.Stores]:
+def start(data: Path) -> tuple["subprocess.Popen[str]", embedded.Stores]:
     """Run stores in a process of their own, until its input ends."""
-    command = [python, "-c", STORES, str(data)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **how)
+    command = [sys.executable, "-c", STORES, str(data)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     return process, embedded.Stores(*process.stdout.readline().split())
 
@@ -137,14 +132,6 @@ def test_no_argument_of_a_process_holds_a_password(shared: Shared) -> None:
         arguments = Path(f"/proc/{process_of(shared.data, name)}/cmdline").read_text()
         assert name in arguments
         assert (shared.data / name / "password").read_text() not in arguments
-
-
-@AS_ROOT
-def test_as_root_postgresql_runs_as_another_user_to_whom_its_data_belongs(shared: Shared) -> None:
-    owner = (shared.data / "postgres" / "data").stat().st_uid
-    assert owner != 0
-    assert pwd.getpwuid(owner).pw_name in ("postgres", "nobody")
-    assert Path(f"/proc/{process_of(shared.data, 'postgres')}").stat().st_uid == owner
 
 
 async def test_two_instances_run_beside_each_other(shared: Shared, scratch: Path) -> None:
@@ -209,115 +196,3 @@ async def test_servers_that_the_environment_names_are_used_each_by_itself(scratc
         assert started.postgres_dsn == "postgresql://h/d"
         assert started.redis_url.startswith("redis://:")
         assert not (scratch / "data" / "postgres").exists()
-
-
-@pytest.fixture
-def system_root(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in for /var/lib/wattstream."""
-    monkeypatch.setattr(folder, "SYSTEM_ROOT", scratch / "system")
-    return scratch / "system"
-
-
-@AS_ROOT
-async def test_as_root_data_stays_with_the_user_that_it_belongs_to(scratch: Path) -> None:
-    data = scratch / "data"
-    async with embedded.stores(data) as started:
-        store(started, 1)
-    nobody = pwd.getpwnam("nobody")
-    for place in ((data / "postgres"), *(data / "postgres").rglob("*")):
-        os.chown(place, nobody.pw_uid, nobody.pw_gid)
-    async with embedded.stores(data) as started:
-        assert Path(f"/proc/{process_of(data, 'postgres')}").stat().st_uid == nobody.pw_uid
-        assert stored(started)[0] == [1]
-
-
-@AS_ROOT
-async def test_as_root_data_in_a_folder_that_only_root_enters_lies_elsewhere(scratch: Path, system_root: Path) -> None:
-    closed = scratch / "closed"
-    closed.mkdir(mode=0o700)
-    for n in (1, 2):
-        async with embedded.stores(closed / "data") as started:
-            store(started, n)
-    place = closed / "data" / "postgres"
-    assert place.is_symlink()
-    assert place.resolve().parent == system_root / "data"
-    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
-    async with embedded.stores(closed / "data") as started:
-        assert stored(started) == ([1, 2], [1, 2])
-
-
-@AS_ROOT
-async def test_as_root_the_programs_of_a_checkout_that_only_root_enters_are_copied_once(
-    scratch: Path, system_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    installed = wheels.postgres()
-    closed = scratch / "checkout"
-    closed.mkdir(mode=0o700)
-    for part in installed.parts:
-        shutil.copytree(installed.site / part, closed / part, ignore=shutil.ignore_patterns("*.a"))
-    monkeypatch.setattr(wheels, "postgres", lambda: installed._replace(site=closed))
-    for n in (1, 2):
-        async with embedded.stores(scratch / "data") as started:
-            store(started, n)
-            program = Path(f"/proc/{process_of(scratch / 'data', 'postgres')}/exe").resolve()
-            assert program.is_relative_to(system_root / "runtime")
-        copies = list((system_root / "runtime").iterdir())
-        monkeypatch.setattr(account, "_copy", None)
-    assert len(copies) == 1
-    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
-
-
-@AS_ROOT
-async def test_a_database_whose_folder_was_closed_since_is_a_clear_error(scratch: Path) -> None:
-    async with embedded.stores(scratch / "parent" / "data"):
-        pass
-    (scratch / "parent").chmod(0o700)
-    with pytest.raises(embedded.EmbeddedError, match="who cannot enter"):
-        async with embedded.stores(scratch / "parent" / "data"):
-            pass
-
-
-@AS_ROOT
-def test_an_ordinary_user_needs_nothing_special(scratch: Path) -> None:
-    nobody = pwd.getpwnam("nobody")
-    user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-    packages = [str(Path(embedded.__file__).parents[2]), *(word for word in sys.path if "site-packages" in word)]
-    env = {
-        "PYTHONPATH": ":".join(packages),
-        "LD_LIBRARY_PATH": str(scratch / "python" / "lib"),
-        "HOME": str(scratch),
-        "PATH": os.environ["PATH"],
-    }
-    python = sys.executable if can_import(sys.executable, env, user) else copy_of_python(scratch / "python")
-    if not can_import(python, env, user):
-        pytest.skip("the packages of this Python are where an ordinary user cannot read them")
-    home = scratch / "home"
-    home.mkdir()
-    os.chown(home, nobody.pw_uid, nobody.pw_gid)
-    process, started = start(home / "data", python, env=env, cwd="/", **user)
-    store(started, 1)
-    assert stored(started) == ([1], [1])
-    for place in (home / "data" / "postgres" / "data", home / "data" / "valkey"):
-        assert place.stat().st_uid == nobody.pw_uid
-        assert stat.S_IMODE(place.stat().st_mode) == 0o700
-    process.communicate(timeout=DEADLINE_S)
-
-
-def can_import(python: str, env: dict[str, str], user: dict[str, Any]) -> bool:
-    attempt = [python, "-c", "import wattstream.embedded"]
-    try:
-        return subprocess.run(attempt, env=env, cwd="/", check=False, **user).returncode == 0
-    except OSError:
-        return False
-
-
-def copy_of_python(target: Path) -> str:
-    """Copy the interpreter to where everyone can run it."""
-    library = Path(os.__file__).parent
-    unneeded = shutil.ignore_patterns("site-packages", "test", "idlelib", "config-*", "__pycache__")
-    shutil.copytree(library, target / "lib" / library.name, ignore=unneeded)
-    shared = Path(sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME"))
-    if shared.suffix != ".a" and shared.exists():
-        shutil.copy(shared, target / "lib")
-    (target / "bin").mkdir()
-    return str(shutil.copy(os.path.realpath(sys.executable), target / "bin"))

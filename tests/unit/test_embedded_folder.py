@@ -60,10 +60,10 @@ def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
         assert mode(tmp_path) == 0o755
 
 
-def test_the_default_folder_follows_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/ada")
+def test_the_default_folder_follows_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert folder.default({}) == Path("/home/ada/.local/share/wattstream")
+    assert folder.default({}) == tmp_path / ".local" / "share" / "wattstream"
     assert folder.default({"XDG_DATA_HOME": "/data"}) == Path("/data/wattstream")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert folder.default({"XDG_DATA_HOME": "/data"}) == Path("/var/lib/wattstream/default")

@@ -69,8 +69,8 @@ def make_reachable_folder(place: Path, account: Account | None) -> None:
 
 
 def can_enter(place: Path, account: Account) -> bool:
-    """Say whether `account` can enter the folder `place`."""
-    return _succeeds([shutil.which("test") or "/bin/test", "-x", str(place)], account)
+    """Say whether `account` can enter the folder that `place` is or points to."""
+    return _succeeds([shutil.which("test") or "/bin/test", "-x", str(place.resolve())], account)
 
 
 def reachable_programs(installed: Postgres, account: Account | None) -> Path:

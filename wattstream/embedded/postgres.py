@@ -102,7 +102,7 @@ def _cluster(home: Home) -> _Cluster:
         account.make_reachable_folder(place, user)
     elif not (place / "password").exists():
         raise EmbeddedError(f"the database has lost its password: {place / 'password'} is not there")
-    elif user and not account.can_enter(place.resolve(), user):
+    elif user and not account.can_enter(place, user):
         raise EmbeddedError(f"PostgreSQL runs as {user.name}, to whom its data belongs, who cannot enter {place}")
     return _Cluster(place.resolve(), account.reachable_programs(wheels.postgres(), user), user)
 
