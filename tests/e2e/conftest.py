@@ -6,13 +6,20 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import pytest
+
+from wattstream.api.state.v1.state_pb2 import BatchGetVehicleStatesRequest, VehicleState
+from wattstream.api.state.v1.state_pb2_grpc import StateServiceStub
 
 _READY_WITHIN_S = 90
 _STOPPED_WITHIN_S = 60
+_FOLLOWS_WITHIN_S = 20
+_DEADLINE_S = 10
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +56,22 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.kill()
         process.communicate()
         raise
+
+
+@pytest.fixture
+def state_at(instance: dict[str, str]) -> Iterator[Callable[[str, int], VehicleState]]:
+    """Yield what returns a vehicle's live state once it is that of the reading recorded at a Unix time in seconds."""
+    with grpc.insecure_channel(instance["state"], options=[("grpc.enable_http_proxy", 0)]) as channel:
+        stub = StateServiceStub(channel)
+
+        def wait(vehicle_id: str, recorded_at_s: int) -> VehicleState:
+            request = BatchGetVehicleStatesRequest(vehicle_ids=[vehicle_id])
+            deadline = time.monotonic() + _FOLLOWS_WITHIN_S
+            while time.monotonic() < deadline:
+                for state in stub.BatchGetVehicleStates(request, timeout=_DEADLINE_S).states:
+                    if state.recorded_at.seconds == recorded_at_s:
+                        return state
+                time.sleep(0.05)
+            pytest.fail(f"the live state of {vehicle_id} does not follow what was acknowledged")
+
+        yield wait

@@ -45,7 +45,7 @@ def main(buf: str, arguments: list[str]) -> int:
 
 
 def _call(command: list[str]) -> int:
-    process = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
     print(_proto_names(process.stdout), end="", flush=True)
     if process.returncode >= 8:  # less is a mistake of usage, more the gRPC status
         print(_error(json.loads(process.stderr)), file=sys.stderr)
@@ -85,7 +85,8 @@ def _describe(symbol: str, curl: list[str], url: str) -> str:
     package, _, name = symbol.rpartition(".")
     for encoded in json.loads(answer.stdout)["fileDescriptorResponse"]["fileDescriptorProto"]:
         file = FileDescriptorProto.FromString(base64.b64decode(encoded))
-        for found in (*file.message_type, *file.service):
+        described: list[DescriptorProto | ServiceDescriptorProto] = [*file.message_type, *file.service]
+        for found in described:
             if (file.package, found.name) == (package, name):
                 return f"{symbol} is a {_kind(found)}:\n{_definition(found)}"
     raise LookupError(symbol)
