@@ -34,7 +34,7 @@ class Config:
     listen: str = "127.0.0.1:0"
     log_level: str = "info"
     default_deadline_s: float = 10.0
-    drain_s: float = 10.0
+    drain_s: float = 600.0  # longer than any test waits: what waits for its end fails
 
 
 class Store:

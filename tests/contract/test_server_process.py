@@ -205,7 +205,8 @@ async def test_logs_are_json_lines_with_the_calls_request_id(tmp_path: Path) -> 
             stream = channel.unary_stream("/test.Process/stream")(b"", metadata=(("x-request-id", "four"),))
             await stream.read()
             process.child.send_signal(signal.SIGTERM)
-            await stream.read()
+            assert await stream.read() == b"\n\x04last"
+            assert await stream.code() is grpc.StatusCode.UNAVAILABLE
         assert await process.end() == 0
     lines = process.lines
     for line in lines:
