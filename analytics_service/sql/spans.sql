@@ -24,7 +24,12 @@ WITH asked AS MATERIALIZED (
     JOIN meter_assignments USING (vehicle_key)
     WHERE valid_from < %(end)s::timestamptz AND (valid_until IS NULL OR valid_until > %(start)s::timestamptz)
 ), used AS MATERIALIZED (
-    SELECT meter_key, during
+    -- In whole minutes: who and what else is in the minute in which an assignment begins or ends counts too.
+    SELECT meter_key,
+        tstzrange(
+            date_bin('1 minute', lower(during), timestamptz '1970-01-01 00:00+00'),
+            date_bin('1 minute', upper(during), timestamptz '1970-01-01 00:00+00') + interval '1 minute')
+        * tstzrange(%(start)s::timestamptz, %(end)s::timestamptz) AS during
     FROM assigned
     UNION ALL
     SELECT meter_key,
