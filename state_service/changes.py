@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import redis
 from redis.asyncio import Redis
 
+from state_service.commands import raise_if_cancelled
 from state_service.states import State, from_fields, to_fields
 
 _BEAT_S = 5.0
@@ -53,6 +54,7 @@ async def subscribe(client: Redis, identify: Callable[[], Awaitable[str]]) -> As
         await pubsub.subscribe(channel_of(client))
         asked = False
         while True:
+            raise_if_cancelled()
             message = await pubsub.get_message(timeout=_BEAT_S)
             if message is None:
                 if asked:

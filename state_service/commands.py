@@ -65,6 +65,18 @@ class Commands:
                 if not _is_refusal(error):
                     raise
                 raise AwayError("the state store refuses to work for now") from error
+            raise_if_cancelled()
+
+
+def raise_if_cancelled() -> None:
+    """Raise the cancellation of the running task once more.
+
+    redis-py sends under asyncio.wait_for, which up to Python 3.11 drops a cancellation that comes as the sending ends:
+    without this a task that talks to Redis for ever might not end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _is_refusal(error: ResponseError) -> bool:

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 from redis.asyncio import Redis
 
 from state_service import changes
-from state_service.commands import Commands
+from state_service.commands import Commands, raise_if_cancelled
 from state_service.states import Kind, Selection, State, from_fields, id_of, key_of, to_fields
 
 BATCH = 500  # commands a pipeline, states a message
@@ -57,6 +57,7 @@ class Store:
     async def ping(self) -> None:
         """Raise an error unless the server is there and has loaded its data."""
         await self._redis.ping()
+        raise_if_cancelled()
 
     async def identify(self) -> str:
         """Return the id of the store's content; see lua/identify.lua."""

@@ -285,3 +285,11 @@ async def test_calls_beyond_the_connections_wait_for_one(redis_url: str) -> None
         state = state_pb2_grpc.StateServiceStub(channel)
         await apply(state, vehicle(soc=7.0))
         assert await asyncio.gather(*(soc_of(state) for _ in range(100))) == [7.0] * 100
+
+
+@pytest.mark.parametrize("steps", range(0, 40))
+async def test_the_service_ends_at_any_moment_of_its_start(redis_url: str, steps: int) -> None:
+    async with asyncio.timeout(10):
+        async with lifespan(StateConfig(redis_url=redis_url)):
+            for _ in range(steps):
+                await asyncio.sleep(0)
