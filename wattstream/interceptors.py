@@ -130,7 +130,9 @@ async def _call(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Asy
             seconds = round(time.monotonic() - started, 6)
             name = code.name if isinstance(code, grpc.StatusCode) else str(code)
             more = {"error": cause} if cause else {}
-            log.info("call", method=method, peer=call.peer, code=name, seconds=seconds, **more)
+            # What went well is only of interest to who looks for it: there may be thousands a second.
+            write = log.debug if code is grpc.StatusCode.OK else log.info
+            write("call", method=method, peer=call.peer, code=name, seconds=seconds, **more)
 
 
 def _status(error: Exception | asyncio.CancelledError, call: Call) -> status_pb2.Status:

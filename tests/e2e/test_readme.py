@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs/grpcurl.md"
+DOCUMENT = ROOT / "README.md"
 SECTION = re.compile(r"<!-- grpcurl -->\n(.*?)<!-- /grpcurl -->", re.DOTALL)
 EXAMPLE = re.compile(r"```sh\n(?P<command>.*?)```\n\n```(?:json|text)\n(?P<printed>.*?)```", re.DOTALL)
 ADDRESSES = {"ingest": "127.0.0.1:50051", "state": "127.0.0.1:50052", "analytics": "127.0.0.1:50053"}
@@ -100,6 +100,3 @@ def test_the_commands_print_what_the_document_says(tool: str, scratch: Path, ins
         shown = run_until(expected, command, path) if asks_state else without_variables(run(command, path))
         assert shown == expected, command
 
-
-def test_the_readme_has_the_documents_section() -> None:
-    assert section(ROOT / "README.md") == section(DOCUMENT)
