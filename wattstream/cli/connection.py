@@ -109,6 +109,8 @@ def with_client(*needed: str) -> Callable[[Callable[..., None]], Callable[..., N
         @functools.wraps(function)
         def run(*args: Any, data_dir: Path | None, **kwargs: Any) -> None:
             options = {name: kwargs.pop(name) for name in Addresses._fields}
+            # gRPC tells on standard error, in its own words, what becomes an error or a new attempt here.
+            os.environ.setdefault("GRPC_VERBOSITY", "NONE")
             addresses = find(needed, options, data_dir, os.environ, _running)
             with exit_codes(), Client(*addresses) as client:
                 function(client, *args, **kwargs)

@@ -43,9 +43,9 @@ def command(  # noqa: PLR0913, PLR0917 - one an option
     """
     tally = Tally()
     rejections = Rejections(rejects, keep_all=as_json)
-    with Display(_size(file)) as display:
+    with Display(_size(file)) as display, _text(file) as text:
         retry = Retry(on_wait=lambda error, _: display.note(describe(error)))
-        batches = _batches(readings_csv.parse(_text(file)), batch, rejections)
+        batches = _batches(readings_csv.parse(text), batch, rejections)
         try:
             for done in client.stream(batches, window=window, retry=retry):
                 tally.add(done.ack)

@@ -55,7 +55,7 @@ def command(  # noqa: PLR0913, PLR0917 - one an option
     The same --seed and --start give the same readings, whatever the speed. The vehicles are called sim1-vehicle-0001
     and so on, the meters sim1-meter-0001, where 1 is the seed.
     """
-    now = datetime.now(UTC)
+    now = datetime.now(UTC).replace(microsecond=0)
     if start is not None and start > now:
         raise click.UsageError("--start lies in the future")
     start = start or pacing.begin(now, speed, minutes, duration)
