@@ -53,7 +53,7 @@ def command(  # noqa: PLR0913, PLR0917 - one an option
                 tally.rejected = rejections.count
                 display.show(tally, _position(file))
         except readings_csv.HeaderError as error:
-            raise click.ClickException(f"{file.name}: {error}") from None
+            raise click.ClickException(str(error)) from None
         except (ServiceError, KeyboardInterrupt):
             display.note(f"Stopped after {tally.readings:,} readings; run the same command again to go on.")
             raise

@@ -59,14 +59,15 @@ def command(  # noqa: PLR0913, PLR0917 - one an option
     if start is not None and start > now:
         raise click.UsageError("--start lies in the future")
     start = start or pacing.begin(now, speed, minutes, duration)
-    display = Display(None)
-    display.note(f"Simulating {vehicles} vehicles and {meters} meters of fleet sim{seed} from {utc(start)} UTC on.")
     simulated = readings(vehicles=vehicles, meters=meters, seed=seed, start=start)
     if minutes is not None:
         simulated = itertools.islice(simulated, minutes * (vehicles + meters))
     run = Run(start)
     try:
-        run.send(client, pacing.due(simulated, pacing.clock(start, speed), _over(duration)), display)
+        click.echo(
+            f"Simulating {vehicles} vehicles, {meters} meters of fleet sim{seed} from {utc(start)} UTC on", err=True
+        )
+        run.send(client, pacing.due(simulated, pacing.clock(start, speed), _over(duration)))
     finally:
         fleet = {"seed": seed, "vehicles": vehicles, "meters": meters}
         click.echo(json.dumps(fleet | run.as_json()) if as_json else str(run))
@@ -82,10 +83,10 @@ class Run:
         self._start = self._last = start
         self._tally = Tally()
 
-    def send(self, client: Client, batches: Iterable[list[Reading]], display: Display) -> None:
+    def send(self, client: Client, batches: Iterable[list[Reading]]) -> None:
         """Send all batches and follow their acknowledgements."""
-        retry = Retry(on_wait=lambda error, _: display.note(describe(error)))
-        with display:
+        with Display(None) as display:
+            retry = Retry(on_wait=lambda error, _: display.note(describe(error)))
             for done in client.stream(batches, retry=retry):
                 self._tally.add(done.ack)
                 self._last = pacing.recorded_at(done.batch[-1])
