@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wattstream.api.telemetry.v1.telemetry_pb2 import MeterReading, Reading
@@ -29,6 +29,7 @@ def stepping(step: timedelta) -> Callable[[], datetime]:
     return now
 
 
+@settings(deadline=None)
 @given(count=st.integers(0, 2500), step_s=st.integers(1, 100_000))
 def test_every_reading_is_sent_once_in_order_and_never_before_its_time(count: int, step_s: int) -> None:
     clock, last = stepping(timedelta(seconds=step_s)), [NOW]
@@ -62,6 +63,7 @@ def test_a_faster_one_begins_so_long_ago_that_it_ends_now() -> None:
     assert pacing.begin(NOW, 60.0, None, None) == NOW - timedelta(hours=24)
 
 
+@settings(deadline=None)
 @given(speed=st.sampled_from([0.0, 0.5, 1.0, 60.0, 1e9]), ago_s=st.integers(0, 10**8))
 def test_the_clock_never_runs_ahead_of_time(speed: float, ago_s: int) -> None:
     start = datetime.now(UTC) - timedelta(seconds=ago_s)

@@ -3,12 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wattstream.cli.times import parse_duration, parse_time, utc
 
 
+@settings(deadline=None)
 @given(st.datetimes(timezones=st.sampled_from([UTC])))
 def test_a_time_is_read_as_it_is_written_to_the_microsecond(moment: datetime) -> None:
     assert parse_time(moment.isoformat()) == moment

@@ -5,7 +5,7 @@ import io
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wattstream.api.telemetry.v1.telemetry_pb2 import Reading
@@ -102,6 +102,7 @@ def test_a_file_that_breaks_off_is_told_after_all_that_could_be_read() -> None:
     assert "cannot be read from here on" in str(problem)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=30), max_size=5))
 def test_no_text_at_all_stops_the_parser(lines: list[str]) -> None:
     for _, reading in parse(io.StringIO("\n".join([HEADER, *lines]))):
