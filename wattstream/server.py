@@ -6,7 +6,6 @@ it is the same for all: `main` for a process, `serving` for a test.
 
 import argparse
 import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -21,7 +20,7 @@ from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health_pb2_grpc
 
 from wattstream import config as configuration
-from wattstream import health, logs, reflection
+from wattstream import health, logs, reflection, tasks
 from wattstream.interceptors import CallInterceptor
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -145,17 +144,14 @@ async def serving(config: AnyConfig, lifespan: Lifespan[AnyConfig]) -> AsyncIter
         reflection.enable(server, (*parts.services, health.NAME, _CHANNELZ))
         port = _listen(server, config.listen)
         await health.update(health_servicer, parts.services, parts.checks)
-        keeping = asyncio.create_task(health.keep(health_servicer, parts.services, parts.checks))
-        try:
-            await server.start()
-            yield f"{config.listen.rpartition(':')[0]}:{port}"
-        finally:
-            health_servicer.close()
-            parts.drain()
-            await server.stop(config.drain_s)
-            keeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeping
+        async with tasks.running(health.keep(health_servicer, parts.services, parts.checks)):
+            try:
+                await server.start()
+                yield f"{config.listen.rpartition(':')[0]}:{port}"
+            finally:
+                health_servicer.close()
+                parts.drain()
+                await server.stop(config.drain_s)
 
 
 def _listen(server: grpc.aio.Server, address: str) -> int:
@@ -174,7 +170,7 @@ def _options() -> list[tuple[str, Any]]:
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.http2.max_ping_strikes", 5),
         ("grpc.enable_channelz", 1),
     ]

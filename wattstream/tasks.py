@@ -3,10 +3,14 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager
 
 from wattstream import logs
+
+_INSIST_AFTER_S = 1.0
+
+_AGAIN_S = 0.5
 
 log = logs.get()
 
@@ -20,9 +24,25 @@ async def running(*coroutines: Coroutine[None, None, None]) -> AsyncIterator[Non
     try:
         yield
     finally:
-        for task in tasks:
+        await _cancel(tasks)
+
+
+async def _cancel(tasks: "list[asyncio.Task[None]]") -> None:
+    """Cancel tasks and wait for their end. Those that wait, even then, for a server that hangs, are told again."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        _, pending = await asyncio.wait(pending, timeout=_INSIST_AFTER_S)
+
+
+async def cancelled(tasks: Collection["asyncio.Task[None]"]) -> None:
+    """Cancel the tasks and return when they have ended; again and again, for a library may swallow a cancellation."""
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=_AGAIN_S)
 
 
 def _report(task: "asyncio.Task[None]") -> None:
