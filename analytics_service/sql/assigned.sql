@@ -7,7 +7,7 @@
 --
 -- Takes the spans of spans.sql, asked without %(exclusive)s: those with a meter are the assignments. Each is an
 -- index-only scan of the primary key of vehicle_readings or meter_readings, on the partitions of the window, which the
--- constant bounds prune.
+-- constant bounds prune; see exclusive.sql for the ANY.
 WITH spans AS MATERIALIZED (
     SELECT *
     FROM unnest(
@@ -18,7 +18,7 @@ WITH spans AS MATERIALIZED (
     SELECT s.vehicle_key, r.meter_key, sum(r.kwh_consumed_ac) AS kwh_ac
     FROM spans AS s
     JOIN meter_readings AS r
-        ON r.meter_key = s.assigned_meter_key AND r.recorded_at >= s.since AND r.recorded_at < s.until
+        ON r.meter_key = ANY (ARRAY[s.assigned_meter_key]) AND r.recorded_at >= s.since AND r.recorded_at < s.until
     WHERE r.recorded_at >= %(start)s::timestamptz AND r.recorded_at < %(end)s::timestamptz
     GROUP BY s.vehicle_key, r.meter_key, date_bin('1 minute', r.recorded_at, timestamptz '1970-01-01 00:00+00')
 )
@@ -31,7 +31,7 @@ SELECT r.vehicle_key, NULL::int4 AS meter_key,
     sum(r.soc) AS sum_soc, sum(r.battery_temp) AS sum_battery_temp
 FROM spans AS s
 JOIN vehicle_readings AS r
-    ON r.vehicle_key = s.vehicle_key AND r.recorded_at >= s.since AND r.recorded_at < s.until
+    ON r.vehicle_key = ANY (ARRAY[s.vehicle_key]) AND r.recorded_at >= s.since AND r.recorded_at < s.until
 WHERE r.recorded_at >= %(start)s::timestamptz AND r.recorded_at < %(end)s::timestamptz
 GROUP BY r.vehicle_key
 UNION ALL

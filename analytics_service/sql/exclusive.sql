@@ -5,9 +5,12 @@
 -- Celsius. A pair is kept when only one vehicle has readings in it and the meter has some.
 --
 -- Takes the spans of spans.sql. Each span is an index-only scan of the primary key of vehicle_readings or
--- meter_readings, on the partitions of the window, which the constant bounds prune. From there on everything is hashed,
--- whatever the planner expects of a partition without statistics: grouped, and joined by a full join, which cannot be a
--- nested loop. The aggregate in the last HAVING keeps it one; a condition on the bare column would not.
+-- meter_readings, on the partitions of the window, which the constant bounds prune. ANY keeps the planner from hashing the
+-- spans and reading whole partitions beside them.
+--
+-- From there on nothing is a nested loop, whatever the planner expects of a partition without statistics: readings are
+-- grouped, then joined by a full join, which is hashed or merged. The aggregate in the last HAVING keeps it a full join;
+-- a condition on the bare column would not.
 WITH pairs AS MATERIALIZED (
     SELECT r.vehicle_key, coalesce(r.meter_key, s.assigned_meter_key) AS meter_key,
         date_bin('1 minute', r.recorded_at, timestamptz '1970-01-01 00:00+00') AS minute,
@@ -18,7 +21,7 @@ WITH pairs AS MATERIALIZED (
         %(vehicle_since)s::timestamptz[], %(vehicle_until)s::timestamptz[]
     ) AS s (vehicle_key, assigned_meter_key, since, until)
     JOIN vehicle_readings AS r
-        ON r.vehicle_key = s.vehicle_key AND r.recorded_at >= s.since AND r.recorded_at < s.until
+        ON r.vehicle_key = ANY (ARRAY[s.vehicle_key]) AND r.recorded_at >= s.since AND r.recorded_at < s.until
     WHERE r.recorded_at >= %(start)s::timestamptz AND r.recorded_at < %(end)s::timestamptz
     GROUP BY 1, 2, 3
 ), minutes AS (
@@ -33,7 +36,7 @@ WITH pairs AS MATERIALIZED (
         FROM unnest(%(meter_keys)s::int4[], %(meter_since)s::timestamptz[], %(meter_until)s::timestamptz[])
             AS s (meter_key, since, until)
         JOIN meter_readings AS r
-            ON r.meter_key = s.meter_key AND r.recorded_at >= s.since AND r.recorded_at < s.until
+            ON r.meter_key = ANY (ARRAY[s.meter_key]) AND r.recorded_at >= s.since AND r.recorded_at < s.until
         WHERE r.recorded_at >= %(start)s::timestamptz AND r.recorded_at < %(end)s::timestamptz
     ) AS both_sides
     GROUP BY meter_key, minute
