@@ -20,7 +20,7 @@ async def lifespan(config: AnalyticsConfig) -> AsyncIterator[Parts]:
     async with postgres.open_pool(
         config.postgres_dsn,
         name="analytics",
-        size=config.connections,
+        size=config.connections + 1,  # one for the check, so that many questions do not look like an outage
         statement_timeout_s=config.statement_timeout_s,
     ) as pool:
         servicer = AnalyticsServicer(pool, config)

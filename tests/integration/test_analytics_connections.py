@@ -135,6 +135,33 @@ async def test_a_question_whose_caller_went_away_ends_in_the_database_too(databa
             await until_waiting(watcher, 0)
 
 
+async def test_questions_beyond_the_connections_wait_their_turn_and_the_service_stays_well(
+    database: str, readings: None
+):
+    async with service(database, connections=2) as channel:
+        stub = analytics_pb2_grpc.AnalyticsServiceStub(channel)
+        with held(database) as watcher:
+            asked = [asyncio.ensure_future(stub.GetVehiclePerformance(question())) for _ in range(6)]
+            await until_waiting(watcher, 2)
+            # A check that began now, with all connections in use, gets one and ends.
+            await until_checked(watcher)
+        assert [(await answer).performance.readings for answer in asked] == [10] * 6
+
+
+async def until_checked(watcher: psycopg.Connection[Any]) -> None:
+    """Return once the service has asked the database whether it is there, from now on."""
+    (since,) = watcher.execute("SELECT clock_timestamp()").fetchone() or (None,)
+    query = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'wattstream analytics' AND wait_event_type IS DISTINCT FROM 'Lock'"
+        " AND query_start > %s"
+    )
+    deadline = time.monotonic() + PATIENCE_S
+    while watcher.execute(query, (since,)).fetchone() == (0,):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
 async def test_while_the_database_is_away_callers_are_told_to_come_again_and_then_answered(
     database: str, readings: None, stores: Any
 ):
