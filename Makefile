@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DURATION ?=
 
-.PHONY: setup demo test check proto lock clean
+.PHONY: setup demo test bench check proto lock clean
 
 setup: $(STAMP)
 
@@ -22,6 +22,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# What of the database's speed is left at the end of the whole path; needs Go, takes about five minutes and both cores.
+bench: setup
+	$(BIN)/python -m tests.benchmarks.ingest $(BENCH_ARGS)
 
 check: setup
 	$(BIN)/ruff check .

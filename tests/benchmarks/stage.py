@@ -6,17 +6,25 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import psycopg
 
 from tests.benchmarks import processes
-from tests.benchmarks.messages import MINUTE_US, Load
+from tests.benchmarks.messages import METER_VALUES, MINUTE_US, VEHICLE_VALUES, Load, device_id
 
 PRELOADED_MINUTES = 120
+COPY_METERS = f"COPY meter_readings (meter_key, recorded_at, {', '.join(METER_VALUES)}) FROM STDIN (FORMAT binary)"
+COPY_VEHICLES = (
+    f"COPY vehicle_readings (vehicle_key, meter_key, recorded_at, {', '.join(VEHICLE_VALUES)})"
+    " FROM STDIN (FORMAT binary)"
+)
+Connection = psycopg.Connection[tuple[object, ...]]
 
 
 @dataclass
@@ -24,109 +32,150 @@ class Stage:
     """A running wattstream: its addresses, its processes, and the next minute of history that is still free."""
 
     addresses: dict[str, str]
+    pids: dict[str, int]
     devices: int
     folder: Path
-    data_dir: Path
     start_us: int
     meter_keys: list[int]
     vehicle_keys: list[int]
+    loaded: int = 0
+
+    @property
+    def dsn(self) -> str:
+        """Where PostgreSQL is."""
+        return self.addresses["postgres"]
 
     def load(self, minutes: int) -> Load:
-        """Return readings of minutes that nothing has used yet."""
+        """Return readings of minutes that nothing has used yet; they are expected to be stored."""
         load = Load(self.devices, self.start_us, minutes)
         self.start_us += minutes * MINUTE_US
+        self.loaded += len(load)
         return load
 
-    def cpu_s(self) -> dict[str, float]:
-        """Return the CPU seconds used so far, by program."""
-        return {
-            name: sum(processes.cpu_s(pid) for pid in self.pids(name))
-            for name in ("ingest", "state", "postgres", "valkey")
-        }
+    def readings(self, count: int) -> Iterator[bytes]:
+        """Return so many serialised readings of minutes that nothing has used yet; they are expected to be stored."""
+        load = self.load(-(-count // (2 * self.devices)))
+        self.loaded -= len(load) - count
+        return islice(load.readings(), count)
 
-    def pids(self, name: str) -> list[int]:
-        """Return the processes of a program, without their children."""
-        words = {
-            "ingest": "-m ingest_service",
-            "state": "-m state_service",
-            "postgres": "bin/postgres",
-            "valkey": "valkey-server",
-        }
-        lock = (self.data_dir / "run" / f"{name}.lock").read_text(encoding="utf-8")
-        return [pid for pid in processes.pids(words[name]) if pid == int(lock.split()[0])]
+    def copy_data(self, load: Load, parts: int) -> list[tuple[bytes, bytes]]:
+        """Return a load as what each of `parts` connections copies of meters and of vehicles."""
+        return load.copy_data(self.meter_keys, self.vehicle_keys, parts)
+
+    def store(self, load: Load) -> None:
+        """Copy a load into history, sorted, in one transaction."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            copy(connection, *self.copy_data(load, 1))
+
+    def settle(self) -> None:
+        """Do what is left over from the row before, so that the next does not pay for it.
+
+        After a checkpoint the first change of each page is logged as a whole page. A minute of readings changes the
+        page of every device in every index, so that no row pays for that either, however short it is.
+        """
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute("VACUUM")
+            connection.execute("CHECKPOINT")
+        self.store(self.load(1))
+
+    def stored(self) -> int:
+        """Return how many readings are in history."""
+        with psycopg.connect(self.dsn) as connection:
+            found = connection.execute(
+                "SELECT (SELECT count(*) FROM meter_readings) + (SELECT count(*) FROM vehicle_readings)"
+            ).fetchone()
+        assert found is not None
+        return int(str(found[0]))
+
+    def cpu_s(self) -> dict[str, float]:
+        """Return the CPU seconds used so far: by our processes on the way of a reading, by PostgreSQL, by Valkey."""
+        used = {name: processes.cpu_s(pid) for name, pid in self.pids.items()}
+        return {"ours": used["ingest"] + used["state"], "postgres": used["postgres"], "valkey": used["valkey"]}
 
 
 @contextmanager
-def stage(devices: int, environ: dict[str, str] | None = None) -> Iterator[Stage]:
+def stage(devices: int, environ: dict[str, str]) -> Iterator[Stage]:
     """Run wattstream with two hours of history of so many meters and vehicles."""
     with tempfile.TemporaryDirectory(prefix="wattstream-bench-") as name:
         folder = Path(name)
-        folder.chmod(0o755)
-        data_dir = folder / "data"
+        folder.chmod(0o755)  # PostgreSQL may run as another user
         process = subprocess.Popen(
-            [sys.executable, "-m", "wattstream", "up", "--data-dir", str(data_dir)],
+            [sys.executable, "-m", "wattstream", "up", "--data-dir", str(folder / "data")],
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "WATTSTREAM_LOG_LEVEL": "warning", **(environ or {})},
+            env={**_clean(os.environ), "WATTSTREAM_LOG_LEVEL": "warning", **environ},
         )
         try:
-            assert process.stdout is not None
-            addresses = json.loads(process.stdout.readline())
-            start_us = _last_midnight_us(days_ago=2)
-            meter_keys, vehicle_keys = _preload(addresses["postgres"], devices, start_us)
-            yield Stage(
-                addresses,
-                devices,
-                folder,
-                data_dir,
-                start_us + PRELOADED_MINUTES * MINUTE_US,
-                meter_keys,
-                vehicle_keys,
-            )
+            yield _prepared(process, devices, folder)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(60)
+            process.wait(120)
 
 
-def _last_midnight_us(days_ago: int) -> int:
-    import time
+def copy(connection: Connection, *data: tuple[bytes, bytes]) -> None:
+    """Copy ready-made data of meters and vehicles, one transaction each."""
+    for meters, vehicles in data:
+        with connection.transaction():
+            for statement, of_kind in ((COPY_METERS, meters), (COPY_VEHICLES, vehicles)):
+                with connection.cursor().copy(statement) as into:
+                    into.write(of_kind)
 
-    day_s = 86_400
-    return (int(time.time()) // day_s - days_ago) * day_s * 1_000_000
+
+def _clean(environ: "os._Environ[str]") -> dict[str, str]:
+    """Leave out what the shell has configured for other instances."""
+    return {name: value for name, value in environ.items() if not name.startswith("WATTSTREAM_")}
 
 
-def _preload(dsn: str, devices: int, start_us: int) -> tuple[list[int], list[int]]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        keys = []
-        for kind, prefix in ((1, "meter"), (2, "vehicle")):
-            connection.execute(
-                "INSERT INTO devices (kind, device_id) SELECT %s, %s || lpad(n::text, 5, '0')"
-                " FROM generate_series(0, %s) AS n ORDER BY n",
-                (kind, f"{prefix}-", devices - 1),
-            )
-            found = connection.execute("SELECT device_key FROM devices WHERE kind = %s ORDER BY device_id", (kind,))
-            keys.append([row[0] for row in found])
-        connection.execute(
-            "SELECT ensure_partitions(array(SELECT (to_timestamp(%s) AT TIME ZONE 'UTC')::date + n"
-            " FROM generate_series(0, 3) AS n))",
-            (start_us / 1e6,),
-        )
-        # Ten minutes at a time, so that the heap has the order in which readings come.
-        for minute in range(0, PRELOADED_MINUTES, 10):
-            (data,) = Load(devices, start_us + minute * MINUTE_US, 10).copy_data(keys[0], keys[1], 1)
-            copy(connection, data)
+def _prepared(process: "subprocess.Popen[bytes]", devices: int, folder: Path) -> Stage:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise SystemExit("wattstream does not start")
+    pids = {
+        lock.stem: int(lock.read_text(encoding="utf-8").split()[0]) for lock in (folder / "data/run").glob("*.lock")
+    }
+    addresses = json.loads(line)
+    with psycopg.connect(addresses["postgres"], autocommit=True) as connection:
+        # It would run at some time in some row; each row is followed by a VACUUM instead.
+        connection.execute("ALTER SYSTEM SET autovacuum = off")
+        connection.execute("SELECT pg_reload_conf()")
+        keys = register(connection, devices)
+        start_us = days_ago_us(2)
+        make_partitions(connection, start_us, 3)
+        on = Stage(addresses, pids, devices, folder, start_us, *keys)
+        preload(connection, on)
         connection.execute("VACUUM ANALYZE")
-        connection.execute("CHECKPOINT")
+    return on
+
+
+def preload(connection: Connection, on: Stage) -> None:
+    """Store two hours, ten minutes at a time, so that the heap has about the order in which readings come."""
+    for _ in range(0, PRELOADED_MINUTES, 10):
+        copy(connection, *on.copy_data(on.load(10), 1))
+
+
+def days_ago_us(days: int) -> int:
+    """Return the beginning of the UTC day so many days ago, in microseconds since 1970."""
+    day_s = 86_400
+    return (int(time.time()) // day_s - days) * day_s * 1_000_000
+
+
+def make_partitions(connection: Connection, start_us: int, days: int) -> None:
+    """Make the partitions of so many days."""
+    connection.execute(
+        "SELECT ensure_partitions(array(SELECT (to_timestamp(%s) AT TIME ZONE 'UTC')::date + n"
+        " FROM generate_series(0, %s) AS n))",
+        (start_us / 1e6, days - 1),
+    )
+
+
+def register(connection: Connection, devices: int) -> tuple[list[int], list[int]]:
+    """Register so many meters and vehicles; return their keys, by number."""
+    keys = []
+    for kind, name in ((1, "meter"), (2, "vehicle")):
+        connection.execute(
+            "INSERT INTO devices (kind, device_id) SELECT %s, unnest(%s::text[])",
+            (kind, [device_id(name, number) for number in range(devices)]),
+        )
+        found = connection.execute("SELECT device_key FROM devices WHERE kind = %s ORDER BY device_id", (kind,))
+        keys.append([int(str(row[0])) for row in found])
     return keys[0], keys[1]
-
-
-def copy(connection: psycopg.Connection[tuple[object, ...]], data: tuple[bytes, bytes]) -> None:
-    """Copy ready-made data of meters and vehicles in one transaction."""
-    from ingest_service import history
-    from ingest_service.readings import METER, VEHICLE
-
-    with connection.transaction():
-        for kind, of_kind in zip((METER, VEHICLE), data, strict=True):
-            with connection.cursor().copy(history._COPY[kind]) as into:
-                into.write(of_kind)

@@ -1,218 +1,147 @@
-// Command loadgen sends ready-made messages over gRPC and prints, as one line of JSON, what became of them.
+// Command loadgen sends ready-made messages over gRPC and prints what became of them.
 //
 // The file holds records of a stream number and a message, each [uint32 stream][uint32 length][bytes], little-endian. A
 // stream sends its messages in the order of the file. Messages are never decoded, so that the load costs little.
+//
+// It goes by steps, so that whoever runs it can look at the server in between: every stream sends its first message and
+// awaits the acknowledgement, "open" is printed; a line on standard input begins the measured part, which ends with a
+// line of JSON; the end of standard input closes the streams.
 package main
 
 import (
-	"context"
+	"bufio"
 	"encoding/binary"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"slices"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
-const service = "/wattstream.api.ingest.v1.IngestService/"
-
+// raw is a codec for messages that are bytes already.
 type raw struct{}
 
 func (raw) Marshal(v any) ([]byte, error)      { return *v.(*[]byte), nil }
 func (raw) Unmarshal(data []byte, v any) error { *v.(*[]byte) = data; return nil }
 func (raw) Name() string                       { return "proto" }
 
-type totals struct{ stored, duplicates, rejected, messages atomic.Int64 }
-
-type options struct {
-	window int
-	rate   float64 // messages a second of one stream; 0 sends as fast as the window allows
-}
-
 func main() {
 	address := flag.String("address", "127.0.0.1:50051", "address of the ingest service")
 	file := flag.String("file", "", "messages to send")
-	mode := flag.String("mode", "stream", "stream (StreamReadings) or unary (IngestReadings)")
+	unary := flag.Bool("unary", false, "call IngestReadings, a caller a stream, instead of StreamReadings")
 	window := flag.Int("window", 8, "messages of a stream under way without an acknowledgement")
 	connections := flag.Int("connections", 4, "connections that the streams share")
-	rate := flag.Float64("rate", 0, "messages a second over all streams; 0 is as fast as it goes")
-	hold := flag.Duration("hold", 0, "keep the streams open for this long after the last acknowledgement")
+	openRate := flag.Float64("open-rate", 2000, "streams opened a second")
+	rate := flag.Float64("rate", 0, "messages a second over all streams; 0 is as fast as the windows allow")
 	flag.Parse()
 
-	streams, err := load(*file)
-	if err != nil {
+	streams := load(*file)
+	pool := connect(*address, *connections)
+	senders := make([]sender, len(streams))
+	each(senders, *openRate, func(i int) error {
+		var err error
+		senders[i], err = open(pool[i%len(pool)], *unary, *window, streams[i])
+		return err
+	})
+	fmt.Println("open")
+	input := bufio.NewReader(os.Stdin)
+	if _, err := input.ReadString('\n'); err != nil {
 		log.Fatal(err)
 	}
-	var pool []*grpc.ClientConn
-	for range *connections {
-		connection, err := grpc.NewClient(*address,
-			grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{})))
-		if err != nil {
-			log.Fatal(err)
-		}
-		pool = append(pool, connection)
-	}
-	opts := options{window: *window, rate: *rate / float64(max(1, len(streams)))}
-	send := stream
-	if *mode == "unary" {
-		send = unary
-	}
+
 	var sum totals
-	var wait, idle sync.WaitGroup
-	release := make(chan struct{})
-	latencies := make([][]int64, len(streams))
-	begin := time.Now()
-	for i, messages := range streams {
-		wait.Add(1)
-		idle.Add(1)
-		go func() {
-			defer idle.Done()
-			// Streams of a paced load do not all send at the same moment.
-			phase := time.Duration(0)
-			if opts.rate > 0 {
-				phase = time.Duration(float64(time.Second) / opts.rate * float64(i) / float64(len(streams)))
-			}
-			taken, err := send(pool[i%len(pool)], messages, opts, begin.Add(phase), &sum, wait.Done, release)
-			if err != nil {
-				log.Fatalf("stream %d: %v", i, err)
-			}
-			latencies[i] = taken
-		}()
-	}
-	wait.Wait()
-	seconds := time.Since(begin).Seconds()
-	fmt.Fprintln(os.Stderr, "all acknowledged")
-	time.Sleep(*hold)
-	close(release)
-	idle.Wait()
-	report(seconds, &sum, slices.Concat(latencies...))
+	latencies := make([][]time.Duration, len(streams))
+	begin, used := time.Now(), cpu()
+	each(senders, 0, func(i int) error {
+		due := pace(begin, *rate, i, len(streams))
+		counts, taken, err := senders[i].send(streams[i][1:], due)
+		sum.add(counts)
+		latencies[i] = taken
+		return err
+	})
+	report(time.Since(begin), cpu()-used, sum.counts, slices.Concat(latencies...))
+	_, _ = io.Copy(io.Discard, input)
 }
 
-func report(seconds float64, sum *totals, latencies []int64) {
+// each runs `do` for every sender, all at once or `rate` a second, and returns when all are done.
+func each(senders []sender, rate float64, do func(i int) error) {
+	var all sync.WaitGroup
+	begin := time.Now()
+	for i := range senders {
+		if rate > 0 {
+			time.Sleep(time.Until(begin.Add(time.Duration(float64(i) / rate * float64(time.Second)))))
+		}
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			if err := do(i); err != nil {
+				log.Fatalf("stream %d: %v", i, err)
+			}
+		}()
+	}
+	all.Wait()
+}
+
+// pace returns when message n of stream i is due, or nil for at once. Streams do not all send at the same moment.
+func pace(begin time.Time, rate float64, i, streams int) func(n int) time.Time {
+	if rate == 0 {
+		return nil
+	}
+	return func(n int) time.Time {
+		return begin.Add(time.Duration(float64(n*streams+i) / rate * float64(time.Second)))
+	}
+}
+
+func report(elapsed, used time.Duration, sum counts, latencies []time.Duration) {
 	slices.Sort(latencies)
 	at := func(q float64) float64 {
 		if len(latencies) == 0 {
 			return 0
 		}
-		return float64(latencies[int(q*float64(len(latencies)-1))]) / 1e6
+		return latencies[int(q*float64(len(latencies)-1))].Seconds() * 1000
 	}
 	_ = json.NewEncoder(os.Stdout).Encode(map[string]any{
-		"seconds": seconds, "messages": sum.messages.Load(), "stored": sum.stored.Load(),
-		"duplicates": sum.duplicates.Load(), "rejected": sum.rejected.Load(),
+		"seconds": elapsed.Seconds(), "generator_cpu_s": used.Seconds(), "messages": len(latencies),
+		"stored": sum.stored, "duplicates": sum.duplicates, "rejected": sum.rejected,
 		"p50_ms": at(0.5), "p99_ms": at(0.99), "max_ms": at(1),
 	})
 }
 
-func stream(connection *grpc.ClientConn, messages [][]byte, opts options, begin time.Time, sum *totals,
-	done func(), release <-chan struct{}) ([]int64, error) {
-	description := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
-	call, err := connection.NewStream(context.Background(), description, service+"StreamReadings")
-	if err != nil {
-		return nil, err
+// cpu returns the CPU time that this process has used.
+func cpu() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		log.Fatal(err)
 	}
-	slots := make(chan struct{}, opts.window)
-	sent := make([]time.Time, len(messages))
-	failed := make(chan error, 1)
-	go func() {
-		for i := range messages {
-			pace(begin, i, opts.rate)
-			slots <- struct{}{}
-			sent[i] = time.Now()
-			if err := call.SendMsg(&messages[i]); err != nil {
-				failed <- err
-				return
-			}
-		}
-	}()
-	latencies := make([]int64, 0, len(messages))
-	for len(latencies) < len(messages) {
-		var answer []byte
-		if err := call.RecvMsg(&answer); err != nil {
-			return nil, err
-		}
-		now := time.Now()
-		for range sum.addAcks(answer) {
-			latencies = append(latencies, now.Sub(sent[len(latencies)]).Nanoseconds())
-			<-slots
-		}
-	}
-	done()
-	<-release
-	return latencies, call.CloseSend()
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-func unary(connection *grpc.ClientConn, messages [][]byte, opts options, begin time.Time, sum *totals,
-	done func(), release <-chan struct{}) ([]int64, error) {
-	latencies := make([]int64, 0, len(messages))
-	for i := range messages {
-		pace(begin, i, opts.rate)
-		sent := time.Now()
-		var answer []byte
-		if err := connection.Invoke(context.Background(), service+"IngestReadings", &messages[i], &answer); err != nil {
-			return nil, err
+func connect(address string, connections int) []*grpc.ClientConn {
+	pool := make([]*grpc.ClientConn, connections)
+	for i := range pool {
+		var err error
+		pool[i], err = grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{})))
+		if err != nil {
+			log.Fatal(err)
 		}
-		latencies = append(latencies, time.Since(sent).Nanoseconds())
-		sum.addCounts(answer, 1)
 	}
-	done()
-	<-release
-	return latencies, nil
+	return pool
 }
 
-// pace waits until message i of a stream is due.
-func pace(begin time.Time, i int, rate float64) {
-	if rate > 0 {
-		time.Sleep(time.Until(begin.Add(time.Duration(float64(i) / rate * float64(time.Second)))))
-	}
-}
-
-// addAcks adds the counts of a StreamReadingsResponse, and returns how many batches it acknowledges.
-func (t *totals) addAcks(answer []byte) int {
-	acks := 0
-	for len(answer) > 0 {
-		_, _, n := protowire.ConsumeTag(answer)
-		ack, m := protowire.ConsumeBytes(answer[n:])
-		t.addCounts(ack, 2)
-		acks++
-		answer = answer[n+m:]
-	}
-	return acks
-}
-
-// addCounts adds stored, duplicates and rejected, which are three fields in a row of which the first has number `first`.
-func (t *totals) addCounts(message []byte, first protowire.Number) {
-	t.messages.Add(1)
-	for len(message) > 0 {
-		number, kind, n := protowire.ConsumeTag(message)
-		message = message[n:]
-		if kind == protowire.VarintType {
-			value, _ := protowire.ConsumeVarint(message)
-			switch number - first {
-			case 0:
-				t.stored.Add(int64(value))
-			case 1:
-				t.duplicates.Add(int64(value))
-			case 2:
-				t.rejected.Add(int64(value))
-			}
-		}
-		message = message[protowire.ConsumeFieldValue(number, kind, message):]
-	}
-}
-
-func load(path string) ([][][]byte, error) {
+// load returns the messages of each stream.
+func load(path string) [][][]byte {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		log.Fatal(err)
 	}
 	var streams [][][]byte
 	for len(data) > 0 {
@@ -223,5 +152,5 @@ func load(path string) ([][][]byte, error) {
 		streams[number] = append(streams[number], data[8:8+length])
 		data = data[8+length:]
 	}
-	return streams, nil
+	return streams
 }
