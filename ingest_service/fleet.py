@@ -44,7 +44,7 @@ class Fleet:
         wanted: dict[Kind, set[str]] = defaultdict(set)
         for kind, device_id in devices:
             wanted[kind].add(device_id)
-        new = sum([await self._registry.register(kind, wanted[kind]) for kind in KINDS])
+        new = sum([await self._registry.register(self._pool, kind, wanted[kind]) for kind in KINDS])
         return new, sum(map(len, wanted.values())) - new
 
     async def devices(self, kind_number: int, after: tuple[int, str], most: int) -> list[Device]:
@@ -126,7 +126,7 @@ class Fleet:
         return assignment._replace(valid_until=valid_until)
 
     async def _key(self, kind: Kind, device_id: str) -> int:
-        await self._registry.find(kind, [device_id])
+        await self._registry.find(self._pool, kind, [device_id])
         key = self._registry.keys[kind].get(device_id)
         if key is None:
             raise NotFoundError(kind.name, device_id, f"{kind.name} {device_id} is not registered")

@@ -74,9 +74,9 @@ class Groundwork:
             if kind is METER:
                 ids.update(meter_id for batch in batches for meter_id in batch.vehicle.meter_id if meter_id)
             if self._registers:
-                await self._registry.register(kind, ids)
+                await self._registry.register(self._pool, kind, ids)
             else:
-                await self._registry.find(kind, ids)
+                await self._registry.find(self._pool, kind, ids)
 
     async def places(self, rows: Mapping[Kind, KeyedRows]) -> None:
         """Make the partitions that the rows need, and note the hours in which their vehicles name meters."""

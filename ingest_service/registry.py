@@ -21,8 +21,7 @@ class Registry:
         ids: for each kind, keys to device ids.
     """
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self) -> None:
         self.keys: dict[Kind, dict[str, int]] = {kind: {} for kind in KINDS}
         self.ids: dict[Kind, dict[int, str]] = {kind: {} for kind in KINDS}
 
@@ -31,24 +30,24 @@ class Registry:
         self.keys[kind][device_id] = key
         self.ids[kind][key] = device_id
 
-    async def find(self, kind: Kind, device_ids: Collection[str]) -> None:
+    async def find(self, pool: Pool, kind: Kind, device_ids: Collection[str]) -> None:
         """Look up those of `device_ids` that are not remembered; those that are not registered stay unknown."""
         unknown = sorted(set(device_ids) - self.keys[kind].keys())
         if not unknown:
             return
-        async with self._pool.connection() as connection:
+        async with pool.connection() as connection:
             cursor = await connection.execute(_FIND, {"kind": kind.number, "ids": unknown})
             for device_id, key in await cursor.fetchall():
                 self.remember(kind, device_id, key)
 
-    async def register(self, kind: Kind, device_ids: Collection[str]) -> int:
+    async def register(self, pool: Pool, kind: Kind, device_ids: Collection[str]) -> int:
         """Make sure that all of `device_ids` are registered; return how many are new."""
-        await self.find(kind, device_ids)
+        await self.find(pool, kind, device_ids)
         unknown = sorted(set(device_ids) - self.keys[kind].keys())
         if not unknown:
             return 0
-        async with self._pool.connection() as connection:
+        async with pool.connection() as connection:
             cursor = await connection.execute(_REGISTER, {"kind": kind.number, "ids": unknown})
             registered = cursor.rowcount
-        await self.find(kind, unknown)
+        await self.find(pool, kind, unknown)
         return registered

@@ -25,6 +25,8 @@ from wattstream.server import Parts
 from wattstream.tasks import running
 
 SERVICES = ("wattstream.api.ingest.v1.IngestService", "wattstream.api.ingest.v1.FleetService")
+# How much of the time for the drain calls may wait for their commits, before they are told to come again.
+_PATIENCE = 0.9
 # So that the state service is found again soon after it was away, and a connection that leads nowhere is noticed.
 _CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -48,7 +50,7 @@ async def lifespan(config: IngestConfig) -> AsyncIterator[Parts]:
         ) as pool,
         grpc.aio.insecure_channel(config.state_address, _CHANNEL_OPTIONS) as channel,
     ):
-        registry = Registry(pool)
+        registry = Registry()
         groundwork = Groundwork(writing, registry, registers=config.unknown_devices == "register")
         timing = Timing(config.hand_over_interval_s, config.hand_over_deadline_s, config.state_probe_s)
         hand_over = HandOver(pool, registry, StateServiceStub(channel), timing)
@@ -61,8 +63,12 @@ async def lifespan(config: IngestConfig) -> AsyncIterator[Parts]:
             add_IngestServiceServicer_to_server(IngestServicer(ingestion, streams), server)
             add_FleetServiceServicer_to_server(FleetServicer(Fleet(pool, registry)), server)
 
+        def drain() -> None:
+            streams.drain()
+            asyncio.get_running_loop().call_later(_PATIENCE * config.drain_s, writer.give_up)
+
         async with running(hand_over.run(), writer.run(), groundwork.run()):
-            yield Parts(SERVICES, register, {"postgres": lambda: postgres.check(pool)}, streams.drain)
+            yield Parts(SERVICES, register, {"postgres": lambda: postgres.check(pool)}, drain)
         with suppress(grpc.aio.AioRpcError, TimeoutError):
             async with asyncio.timeout(config.hand_over_deadline_s):
                 await hand_over.flush()

@@ -92,6 +92,7 @@ class Writer:
         self._stored = stored
         self._bounds = bounds
         self._queue: deque[_Submission] = deque()
+        self._promised: set[asyncio.Future[BatchOutcome]] = set()
         self._buffered = 0
         self._arrived = asyncio.Event()
         self._freed = asyncio.Event()
@@ -132,11 +133,18 @@ class Writer:
                 self._buffered -= sum(len(submission.batch) for submission in submissions)
                 self._freed.set()
 
+    def give_up(self) -> None:
+        """Cancel the outcome of all that has not been stored yet; whether it will be nobody is told."""
+        for outcome in list(self._promised):
+            outcome.cancel()
+
     def _has_room(self, batch: Batch) -> bool:
         return self._buffered == 0 or self._buffered + len(batch) <= self._bounds.buffered_readings
 
     def _enqueue(self, batch: Batch) -> "asyncio.Future[BatchOutcome]":
         outcome: asyncio.Future[BatchOutcome] = asyncio.get_running_loop().create_future()
+        self._promised.add(outcome)
+        outcome.add_done_callback(self._promised.discard)
         self._queue.append(_Submission(batch, outcome))
         self._buffered += len(batch)
         self._arrived.set()
@@ -186,6 +194,10 @@ class Writer:
         while True:
             try:
                 async with asyncio.timeout(self._bounds.attempt_s):
+                    if self.away:
+                        await (
+                            self._pool.check()
+                        )  # else a connection that was lost while idle would fail this attempt too
                     result = await attempt()
             except _TRANSIENT as error:
                 if not self.away:

@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 
 from wattstream import logs
 
-_INSIST_AFTER_S = 1.0
-
 _AGAIN_S = 0.5
 
 log = logs.get()
@@ -24,16 +22,7 @@ async def running(*coroutines: Coroutine[None, None, None]) -> AsyncIterator[Non
     try:
         yield
     finally:
-        await _cancel(tasks)
-
-
-async def _cancel(tasks: "list[asyncio.Task[None]]") -> None:
-    """Cancel tasks and wait for their end. Those that wait, even then, for a server that hangs, are told again."""
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=_INSIST_AFTER_S)
+        await cancelled(tasks)
 
 
 async def cancelled(tasks: Collection["asyncio.Task[None]"]) -> None:

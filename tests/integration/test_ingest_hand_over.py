@@ -180,7 +180,7 @@ async def test_what_waits_for_the_state_service_is_one_reading_a_device_however_
     pool: object = None
     hand_over = HandOver(
         pool,  # type: ignore[arg-type]
-        Registry(pool),  # type: ignore[arg-type]
+        Registry(),
         state_pb2_grpc.StateServiceStub(nobody),
         Timing(0, 1, 1),
     )

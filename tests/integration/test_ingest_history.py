@@ -123,7 +123,7 @@ def batch(*entries: tuple[str, int, float]) -> Batch:
 @asynccontextmanager
 async def writing(dsn: str) -> AsyncIterator[Writer]:
     async with postgres.open_pool(dsn, name="test", size=2, statement_timeout_s=10) as pool:
-        registry = Registry(pool)
+        registry = Registry()
         groundwork = Groundwork(pool, registry, registers=True)
         writer = Writer(pool, registry, groundwork, lambda _stored, _is_all: None, Bounds(1000, 10_000, 20))
         task = asyncio.create_task(writer.run())
