@@ -97,12 +97,22 @@ def test_import_shows_twenty_rejected_lines_and_counts_the_rest(ingest: Ingest) 
     assert "and 30 lines more" in result.stderr
 
 
-def test_import_counts_every_line_of_a_batch_that_is_refused(ingest: Ingest) -> None:
+def test_import_goes_on_with_smaller_batches_where_the_service_takes_none_of_the_size_asked_for(ingest: Ingest) -> None:
     ingest.largest = 2
-    result = CliRunner().invoke(main, ["import", "-", "--batch", "3", "--json"], input=HEADER + GOOD * 5)
+    result = CliRunner().invoke(main, ["import", "-", "--batch", "5", "--json"], input=HEADER + GOOD * 5)
     summary = json.loads(result.stdout)
-    assert (summary["stored"], summary["rejected"]) == (2, 3)
-    assert [one["line"] for one in summary["rejections"]] == [2, 3, 4]
+    assert (summary["stored"], summary["rejected"]) == (5, 0)
+    assert ingest.sizes == [5, 2, 2, 1]
+
+
+def test_import_tells_every_line_where_the_service_takes_no_batch_at_all(ingest: Ingest) -> None:
+    ingest.largest = 0
+    result = CliRunner().invoke(main, ["import", "-", "--batch", "3", "--json"], input=HEADER + GOOD * 3)
+    summary = json.loads(result.stdout)
+    assert (summary["stored"], summary["rejected"]) == (0, 3)
+    assert [(one["line"], one["reason"]) for one in summary["rejections"]] == [
+        (line, "too many readings") for line in (2, 3, 4)
+    ]
 
 
 def test_import_of_a_file_without_the_columns_is_one_line_and_exit_code_1(ingest: Ingest) -> None:

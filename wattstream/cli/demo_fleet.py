@@ -11,7 +11,7 @@ from wattstream.api.analytics.v1.analytics_pb2 import VehiclePerformance
 from wattstream.api.state.v1.state_pb2 import VehicleState
 from wattstream.cli import pacing
 from wattstream.cli.output import to_datetime
-from wattstream.client import Client, ServiceError
+from wattstream.client import Client, Retry, ServiceError
 from wattstream.simulator import readings
 
 VEHICLES, METERS = 12, 8
@@ -67,8 +67,12 @@ class DemoFleet:
         return {performance.vehicle_id: performance for performance in answer.performances}
 
     def _feed(self) -> None:
-        for done in self._client.stream(pacing.due(self._readings, self._clock, self._stopping.is_set)):
-            self.acknowledged += done.ack.stored
+        with self._client.sender(retry=Retry()) as sender:
+            for batch in pacing.due(self._readings, self._clock, self._stopping.is_set):
+                sender.send_batch(batch)
+                self.acknowledged = sender.statistics().stored
+            sender.flush()
+            self.acknowledged = sender.statistics().stored
 
     def _watch(self) -> None:
         for response in self._client.watch(vehicle_ids=self.vehicle_ids):

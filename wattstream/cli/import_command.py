@@ -6,20 +6,22 @@ import io
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from typing import BinaryIO, TextIO
 
 import click
 
-from wattstream.api.ingest.v1.ingest_pb2 import BatchAck
 from wattstream.api.telemetry.v1.telemetry_pb2 import Reading
 from wattstream.cli import readings_csv
 from wattstream.cli.connection import EPILOG, FAILED, describe, with_client
 from wattstream.cli.progress import Display
 from wattstream.cli.tally import Tally
-from wattstream.client import Client, Retry, ServiceError
+from wattstream.client import BatchOutcome, Client, Limits, Retry, Sender, ServiceError
 
 _SHOWN = 20
+_AHEAD = 4  # batches that are read while as many are under way as may be
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -45,13 +47,14 @@ def command(  # noqa: PLR0913, PLR0917 - one an option
     rejections = Rejections(rejects, keep_all=as_json)
     with Display(_size(file)) as display, _text(file) as text:
         retry = Retry(on_wait=lambda error, _: display.note(describe(error)))
-        batches = _batches(readings_csv.parse(text), batch, rejections)
+        limits = Limits(batch_readings=batch, window=window, queue_readings=batch * (window + _AHEAD))
         try:
-            for done in client.stream(batches, window=window, retry=retry):
-                tally.add(done.ack)
-                rejections.add_refused(done.ack, done.batch.lines)
-                tally.rejected = rejections.count
-                display.show(tally, _position(file))
+            with client.sender(limits=limits, retry=retry) as sender:
+                for outcome, lines in _outcomes(sender, _batches(readings_csv.parse(text), batch, rejections)):
+                    rejections.add_refused(outcome, lines)
+                    tally.follow(sender.statistics())
+                    tally.rejected = rejections.count
+                    display.show(tally, _position(file))
         except readings_csv.HeaderError as error:
             raise click.ClickException(str(error)) from None
         except (ServiceError, KeyboardInterrupt):
@@ -90,12 +93,22 @@ class Rejections:
         if self._file:
             self._file.writerow((line, reason))
 
-    def add_refused(self, ack: BatchAck, lines: list[int]) -> None:
-        """Take what the service refused of a batch that came from the given lines."""
-        for line in lines if ack.refusal else ():
-            self.add(line, ack.refusal)
-        for rejection in ack.rejections:
-            self.add(lines[rejection.index], f"{rejection.field}: {rejection.message}")
+    def add_refused(self, outcome: BatchOutcome, lines: list[int]) -> None:
+        """Take what the service refused of readings that came from the given lines."""
+        for place, why in outcome.rejections.items():
+            self.add(lines[place], f"{why.field}: {why.message}" if why.field else why.message)
+
+
+def _outcomes(sender: Sender, batches: Iterable[Batch]) -> Iterator[tuple[BatchOutcome, list[int]]]:
+    """Send batches and yield what became of each, in order, with its lines."""
+    waiting: deque[tuple[Future[BatchOutcome], list[int]]] = deque()
+    for batch in batches:
+        waiting.append((sender.send_batch(batch), batch.lines))
+        while waiting and waiting[0][0].done():
+            future, lines = waiting.popleft()
+            yield future.result(), lines
+    for future, lines in waiting:
+        yield future.result(), lines
 
 
 def _batches(parsed: Iterable[tuple[int, Reading | str]], size: int, rejections: Rejections) -> Iterator[Batch]:

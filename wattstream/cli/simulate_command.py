@@ -3,7 +3,9 @@
 import itertools
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +17,7 @@ from wattstream.cli.connection import EPILOG, describe, with_client
 from wattstream.cli.progress import Display
 from wattstream.cli.tally import Tally
 from wattstream.cli.times import duration_option, time_option, utc
-from wattstream.client import Client, Retry
+from wattstream.client import BatchOutcome, Client, Limits, Retry
 from wattstream.simulator import readings
 
 
@@ -87,11 +89,23 @@ class Run:
         """Send all batches and follow their acknowledgements."""
         with Display(None) as display:
             retry = Retry(on_wait=lambda error, _: display.note(describe(error)))
-            for done in client.stream(batches, retry=retry):
-                self._tally.add(done.ack)
-                self._last = pacing.recorded_at(done.batch[-1])
-                self.refusal = self.refusal or done.ack.refusal or "".join(r.message for r in done.ack.rejections[:1])
-                display.show(self._tally)
+            with client.sender(limits=Limits(linger_s=0.0), retry=retry) as sender:
+                waiting: deque[tuple[Future[BatchOutcome], datetime]] = deque()
+                for batch in batches:
+                    if batch:
+                        waiting.append((sender.send_batch(batch), pacing.recorded_at(batch[-1])))
+                    while waiting and waiting[0][0].done():
+                        self._add(*waiting.popleft())
+                    self._tally.follow(sender.statistics())
+                    display.show(self._tally)
+                for future, last in waiting:
+                    self._add(future, last)
+                self._tally.follow(sender.statistics())
+
+    def _add(self, sent: Future[BatchOutcome], last: datetime) -> None:
+        for rejection in sent.result().rejections.values():
+            self.refusal = self.refusal or rejection.message
+        self._last = last
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures by name, for programs."""

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from wattstream.api.ingest.v1.ingest_pb2 import BatchAck
+from wattstream.client import Statistics
 
 
 @dataclass
@@ -16,11 +16,11 @@ class Tally:
     rejected: int = 0
     started: float = field(default_factory=time.monotonic)
 
-    def add(self, ack: BatchAck) -> None:
-        """Count a batch."""
-        self.stored += ack.stored
-        self.duplicates += ack.duplicates
-        self.rejected += ack.rejected
+    def follow(self, statistics: Statistics) -> None:
+        """Take a sender's figures."""
+        self.stored = statistics.stored
+        self.duplicates = statistics.duplicates
+        self.rejected = statistics.rejected
 
     @property
     def readings(self) -> int:

@@ -1,5 +1,6 @@
 """How a client goes on when a service is away: exponential backoff with jitter, and an end to patience."""
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -37,8 +38,11 @@ class Retry:
         return spread if retry_after_s is None else retry_after_s + spread
 
 
+FOREVER = Retry(first_contact_s=math.inf, give_up_after_s=math.inf)
+
+
 class Attempts:
-    """Keeps the time since something should have happened, and waits between failures."""
+    """Keeps the time since something should have happened, and the failures in a row."""
 
     def __init__(self, retry: Retry) -> None:
         self._retry = retry
@@ -61,8 +65,8 @@ class Attempts:
         """Return how much longer to wait for progress on a connection that stands, in seconds."""
         return max(0.0, self._retry.give_up_after_s - self._waited_s())
 
-    def failed(self, error: ServiceError) -> None:
-        """Wait before the next attempt.
+    def failed(self, error: ServiceError) -> float:
+        """Return how long to wait before the next attempt, in seconds.
 
         Raises:
             ServiceError: the error given; it is not transient, or there was no progress for too long.
@@ -74,7 +78,7 @@ class Attempts:
         if not error.transient or self._waited_s() + wait_s > limit_s:
             raise error
         self._retry.on_wait(error, wait_s)
-        time.sleep(wait_s)
+        return wait_s
 
     def _waited_s(self) -> float:
         return 0.0 if self._since is None else time.monotonic() - self._since

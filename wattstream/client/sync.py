@@ -1,6 +1,7 @@
-"""The synchronous client of all three services."""
+"""The synchronous calls of all three services."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from types import TracebackType
@@ -46,24 +47,15 @@ from wattstream.api.state.v1.state_pb2 import (
 )
 from wattstream.api.state.v1.state_pb2_grpc import StateServiceStub
 from wattstream.api.telemetry.v1.telemetry_pb2 import DeviceKind, Reading
+from wattstream.client.channels import ANALYTICS, INGEST, STATE, options
 from wattstream.client.errors import ServiceError, from_rpc_error, service_errors
-from wattstream.client.retry import Attempts, Retry
-from wattstream.client.stream import Acknowledged, Batch, acknowledged
+from wattstream.client.outbox import Limits
+from wattstream.client.outcomes import Rejection
+from wattstream.client.retry import FOREVER, Attempts, Retry
+from wattstream.client.sender import Sender
+from wattstream.client.spool import Spool
 
-INGEST = "127.0.0.1:50051"
-STATE = "127.0.0.1:50052"
-ANALYTICS = "127.0.0.1:50053"
-
-_LOOPBACK = ("127.", "localhost:", "[::1]:")
-_OPTIONS = [
-    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
-    # A server that is gone without a word is noticed, and one that is back is found soon.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-]
+__all__ = ["ANALYTICS", "INGEST", "STATE", "Client", "timestamp"]
 
 
 class Client:
@@ -83,9 +75,9 @@ class Client:
     ) -> None:
         self._opened = ExitStack()
         self._timeout_s = timeout_s
-        channel = self._channel(ingest)
-        self._ingest = IngestServiceStub(channel)
-        self._fleet = FleetServiceStub(channel)
+        self._ingest_channel = self._channel(ingest)
+        self._ingest = IngestServiceStub(self._ingest_channel)
+        self._fleet = FleetServiceStub(self._ingest_channel)
         self._state = StateServiceStub(self._channel(state))
         self._analytics = AnalyticsServiceStub(self._channel(analytics))
 
@@ -114,21 +106,24 @@ class Client:
         with service_errors():
             return self._ingest.UploadReadings(requests, timeout=timeout_s)
 
-    def stream(
-        self, batches: Iterable[Batch], *, window: int = 16, retry: Retry | None = None
-    ) -> Iterator[Acknowledged[Batch]]:
-        """Send batches and yield each, in order, with its acknowledgement: once each, whatever happens on the way.
-
-        At most `window` batches are under way without an acknowledgement. When the service goes away, the client
-        connects again and resends exactly those. `batches` is read in the caller's thread, between what is yielded: one
-        that waits for its next batch can yield an empty one now and then, which is not sent but lets acknowledgements
-        through. A batch holds at most 10,000 readings and 4 MiB.
-
-        Raises:
-            ServiceError: the service refused the stream, or made no progress for as long as `retry` allows. Batches
-                not yielded may be stored or not: send them again.
-        """
-        return acknowledged(self._ingest.StreamReadings, batches, window, retry or Retry())
+    def sender(
+        self,
+        *,
+        limits: Limits | None = None,
+        spool: Spool | None = None,
+        retry: Retry = FOREVER,
+        on_rejected: Callable[[Reading, Rejection], None] | None = None,
+        on_dropped: Callable[[int], None] | None = None,
+    ) -> Sender:
+        """Return a sender over this client's connection, to be closed before the client is; see Sender."""
+        return Sender(
+            self._ingest_channel,
+            limits=limits,
+            spool=spool,
+            retry=retry,
+            on_rejected=on_rejected,
+            on_dropped=on_dropped,
+        )
 
     # The fleet
 
@@ -215,7 +210,7 @@ class Client:
                 lost = from_rpc_error(error)
             finally:
                 call.cancel()
-            attempts.failed(lost)
+            time.sleep(attempts.failed(lost))
 
     # Performance
 
@@ -250,9 +245,7 @@ class Client:
     def _channel(self, at: str | grpc.Channel) -> grpc.Channel:
         if not isinstance(at, str):
             return at
-        # A proxy that the environment names cannot reach this machine's own addresses.
-        direct = [("grpc.enable_http_proxy", 0)] if at.startswith(_LOOPBACK) else []
-        return self._opened.enter_context(grpc.insecure_channel(at, options=_OPTIONS + direct))
+        return self._opened.enter_context(grpc.insecure_channel(at, options(at)))
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:

@@ -1,0 +1,1 @@
+"""The statements of the ingest service, one a file."""
