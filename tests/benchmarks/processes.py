@@ -13,6 +13,13 @@ def cpu_s(pid: int) -> float:
     return sum(_cpu_s(process) for process in family(pid))
 
 
+def machine_cpu_s() -> float:
+    """Return the CPU seconds that all cores together have been busy, also for other machines on the same hardware."""
+    fields = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:9]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields)
+    return (user + nice + system + irq + softirq + steal) * _TICK_S
+
+
 def rss_bytes(pid: int) -> int:
     """Return the resident memory of a process and its descendants; what they share is counted once each."""
     return sum(_rss_bytes(process) for process in family(pid))

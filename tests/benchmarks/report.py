@@ -74,9 +74,8 @@ def goals(rows: Rows) -> Rows:
 
 
 def show(rows: Rows) -> None:
-    """Print the rows, and how far the goals are reached."""
-    print(f"\n{'':20}{'':>12}{'of copy_':>9}{'':>9}{'':>9}{'CPU us a reading':>32}")
-    print(f"{'':20}{'readings/s':>12}{'limit':>9}{'p50 ms':>9}{'p99 ms':>9}{'ours':>8}{'PostgreSQL':>12}{'Valkey':>8}")
+    """Print the rows, and how far the goals are reached. `others` is what ran beside it all, in cores."""
+    print(_HEADER)
     try:
         most = limit(rows)
     except ValueError:
@@ -85,7 +84,7 @@ def show(rows: Rows) -> None:
         share = row["readings_s"] / most if most else None
         latency = "".join(_cell(row.get(quantile), 9, 1) for quantile in ("p50_ms", "p99_ms"))
         cpu = "".join(_cell(row["cpu_us"][part], width, 2) for part, width in _CPU)
-        print(f"{name:20}{row['readings_s']:12,.0f}{_cell(share, 9, 3)}{latency}{cpu}")
+        print(f"{name:20}{row['readings_s']:12,.0f}{_cell(share, 9, 3)}{latency}{cpu}{row['others_cores']:9.2f}")
     if "idle_streams" in rows:
         row = rows["idle_streams"]
         print(
@@ -117,6 +116,9 @@ def machine() -> dict[str, Any]:
     }
 
 
+_HEADER = f"""
+{"":20}{"":>12}{"of copy_":>9}{"":>9}{"":>9}{"CPU us a reading":>28}{"others,":>9}
+{"":20}{"readings/s":>12}{"limit":>9}{"p50 ms":>9}{"p99 ms":>9}{"ours":>8}{"PostgreSQL":>12}{"Valkey":>8}{"cores":>9}"""
 _CPU = (("ours", 8), ("postgres", 12), ("valkey", 8))
 
 

@@ -15,9 +15,10 @@ import psycopg
 
 from tests.benchmarks import messages, naive, processes
 from tests.benchmarks.messages import Load
-from tests.benchmarks.stage import COPY_METERS, COPY_VEHICLES, Stage, copy
+from tests.benchmarks.stage import COPY_METERS, COPY_VEHICLES, Stage, Used, copy
 
 Row = dict[str, Any]
+CPU = ("ours", "postgres", "valkey")
 # What is handed over to the live state after the last acknowledgement belongs to the readings that were acknowledged.
 _HAND_OVER_S = 0.5
 
@@ -49,13 +50,13 @@ class Generator:
 def _sent(on: Stage, process: "subprocess.Popen[str]", readings: int) -> Row:
     assert process.stdin is not None
     assert process.stdout is not None
-    before = on.cpu_s()
+    before = on.used()
     process.stdin.write("\n")
     process.stdin.flush()
     line = process.stdout.readline()
     if not line:
         raise SystemExit("the load generator has failed")
-    told = json.loads(line)
+    told: Row = json.loads(line)
     if told["stored"] + told["duplicates"] != readings:
         raise SystemExit(f"of {readings:,} readings not all were acknowledged: {told}")
     time.sleep(_HAND_OVER_S)
@@ -63,18 +64,26 @@ def _sent(on: Stage, process: "subprocess.Popen[str]", readings: int) -> Row:
     return _row(on, before, readings, told["seconds"]) | told
 
 
-def _row(on: Stage, before: dict[str, float], readings: int, seconds: float) -> Row:
-    used = {name: (after - before[name]) / readings * 1e6 for name, after in on.cpu_s().items()}
-    return {"readings": readings, "seconds": seconds, "readings_s": readings / seconds, "cpu_us": used}
+def _row(on: Stage, before: Used, readings: int, seconds: float) -> Row:
+    after = on.used()
+    used = {name: (getattr(after, name) - getattr(before, name)) / readings * 1e6 for name in CPU}
+    others_cores = (after.others - before.others) / (after.clock - before.clock)
+    return {
+        "readings": readings,
+        "seconds": seconds,
+        "readings_s": readings / seconds,
+        "cpu_us": used,
+        "others_cores": max(0.0, others_cores),
+    }
 
 
-def copied(on: Stage, minutes: int, connections: int) -> Row:
-    """Measure COPY with ready-made bytes, all sorted, one transaction a connection."""
-    load = on.load(minutes)
-    parts = on.copy_data(load, connections)
-    opened = [psycopg.connect(on.dsn, autocommit=True) for _ in parts]
-    threads = [threading.Thread(target=copy, args=pair) for pair in zip(opened, parts, strict=True)]
-    before, begin = on.cpu_s(), time.perf_counter()
+def copied(on: Stage, minutes: int, connections: int, commit_minutes: int) -> Row:
+    """Measure COPY of ready-made bytes, sorted: each connection has some devices, and commits so many minutes at once."""
+    loads = [on.load(commit_minutes) for _ in range(0, minutes, commit_minutes)]
+    parts = zip(*(on.copy_data(load, connections) for load in loads), strict=True)
+    opened = [psycopg.connect(on.dsn, autocommit=True) for _ in range(connections)]
+    threads = [threading.Thread(target=copy, args=(one, *part)) for one, part in zip(opened, parts, strict=True)]
+    before, begin = on.used(), time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -82,7 +91,7 @@ def copied(on: Stage, minutes: int, connections: int) -> Row:
     seconds = time.perf_counter() - begin
     for connection in opened:
         connection.close()
-    return _row(on, before, len(load), seconds)
+    return _row(on, before, sum(map(len, loads)), seconds)
 
 
 def streamed(on: Stage, generator: Generator, count: int, batch: int, streams: int) -> Row:
@@ -134,7 +143,7 @@ def committed(on: Stage, rate: float, seconds: float) -> Row:
     pairs = on.copy_data(load, load.devices)
     single = [(COPY_METERS, meters) for meters, _ in pairs] + [(COPY_VEHICLES, vehicles) for _, vehicles in pairs]
     taken = []
-    before, begin = on.cpu_s(), time.perf_counter()
+    before, begin = on.used(), time.perf_counter()
     with psycopg.connect(on.dsn, autocommit=True) as connection:
         for number, (statement, data) in enumerate(single):
             time.sleep(max(0.0, begin + number / rate - time.perf_counter()))
@@ -150,7 +159,7 @@ def committed(on: Stage, rate: float, seconds: float) -> Row:
 def naively(on: Stage, count: int) -> Row:
     """Measure a transaction a reading."""
     load = Load(count, on.start_us, 1)
-    before, own_before = on.cpu_s(), _cpu_s_of_children()
+    before, own_before = on.used(), _cpu_s_of_children()
     row = _row(on, before, len(load) // 2, naive.run(on.dsn, load))
     row["cpu_us"]["ours"] = (_cpu_s_of_children() - own_before) / row["readings"] * 1e6
     return row

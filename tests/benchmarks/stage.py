@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 
@@ -19,12 +20,31 @@ from tests.benchmarks import processes
 from tests.benchmarks.messages import METER_VALUES, MINUTE_US, VEHICLE_VALUES, Load, device_id
 
 PRELOADED_MINUTES = 120
+_QUIET_CORES = 0.15
 COPY_METERS = f"COPY meter_readings (meter_key, recorded_at, {', '.join(METER_VALUES)}) FROM STDIN (FORMAT binary)"
 COPY_VEHICLES = (
     f"COPY vehicle_readings (vehicle_key, meter_key, recorded_at, {', '.join(VEHICLE_VALUES)})"
     " FROM STDIN (FORMAT binary)"
 )
 Connection = psycopg.Connection[tuple[object, ...]]
+
+
+class Used(NamedTuple):
+    """Seconds: of the clock, and of CPU by whom they were used.
+
+    Attributes:
+        clock: some time.
+        ours: the processes of wattstream on the way of a reading, ingest and state.
+        postgres: PostgreSQL.
+        valkey: Valkey.
+        others: whatever else runs on this machine and is neither wattstream nor this benchmark.
+    """
+
+    clock: float
+    ours: float
+    postgres: float
+    valkey: float
+    others: float
 
 
 @dataclass
@@ -78,6 +98,15 @@ class Stage:
             connection.execute("CHECKPOINT")
         self.store(self.load(1))
 
+    def wait_for_quiet(self, patience_s: float) -> None:
+        """Wait for a second in which others leave nearly all of the machine to us, but not for ever."""
+        until = time.perf_counter() + patience_s
+        while time.perf_counter() < until:
+            before = self.used()
+            time.sleep(1)
+            if self.used().others - before.others < _QUIET_CORES:
+                return
+
     def stored(self) -> int:
         """Return how many readings are in history."""
         with psycopg.connect(self.dsn) as connection:
@@ -87,10 +116,11 @@ class Stage:
         assert found is not None
         return int(str(found[0]))
 
-    def cpu_s(self) -> dict[str, float]:
-        """Return the CPU seconds used so far: by our processes on the way of a reading, by PostgreSQL, by Valkey."""
-        used = {name: processes.cpu_s(pid) for name, pid in self.pids.items()}
-        return {"ours": used["ingest"] + used["state"], "postgres": used["postgres"], "valkey": used["valkey"]}
+    def used(self) -> Used:
+        """Return what has been used so far."""
+        cpu_s = {name: processes.cpu_s(pid) for name, pid in self.pids.items()}
+        others_s = processes.machine_cpu_s() - processes.cpu_s(os.getpid())
+        return Used(time.perf_counter(), cpu_s["ingest"] + cpu_s["state"], cpu_s["postgres"], cpu_s["valkey"], others_s)
 
 
 @contextmanager
