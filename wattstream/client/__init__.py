@@ -1,5 +1,6 @@
 """The client library: readings in, state and performance out, without a word of gRPC in the caller's code."""
 
+from wattstream.client.aio import AsyncSender
 from wattstream.client.delivery import Statistics
 from wattstream.client.errors import FieldViolation, ServiceError
 from wattstream.client.outbox import Limits
@@ -18,6 +19,7 @@ from wattstream.client.spool_file import SpoolError, SpoolFullError
 from wattstream.client.sync import Client
 
 __all__ = [
+    "AsyncSender",
     "BatchOutcome",
     "Client",
     "ClosedError",

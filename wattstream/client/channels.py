@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
+import grpc.aio
 
 from wattstream.api.ingest.v1.ingest_pb2 import StreamReadingsResponse
 
@@ -34,6 +35,13 @@ def options(address: str) -> list[tuple[str, int]]:
 
 def stream_readings(channel: grpc.Channel) -> Callable[[Iterator[bytes]], Any]:
     """Return what opens a StreamReadings call whose requests are serialised already."""
+    return channel.stream_stream(
+        STREAM_READINGS, request_serializer=bytes, response_deserializer=StreamReadingsResponse.FromString
+    )
+
+
+def aio_stream_readings(channel: grpc.aio.Channel) -> Callable[[], Any]:
+    """Return the same for asyncio; what is sent is written to the call."""
     return channel.stream_stream(
         STREAM_READINGS, request_serializer=bytes, response_deserializer=StreamReadingsResponse.FromString
     )

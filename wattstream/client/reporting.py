@@ -16,8 +16,11 @@ log = logging.getLogger(__name__)
 class Future(Protocol):
     """What concurrent.futures.Future and asyncio.Future have in common."""
 
+    def exception(self) -> BaseException | None:
+        """Return the exception that it has ended with, if it has."""
+
     def done(self) -> bool:
-        """Whether it has come to its end."""
+        """Return whether it has come to its end."""
 
     def set_result(self, result: Any, /) -> None:
         """End it with a result."""
@@ -60,7 +63,7 @@ def resolve(tickets: Iterable[Ticket[Any]]) -> None:
         if future.done():  # cancelled: nobody wants to know
             continue
         if isinstance(outcome, Exception):
-            future.set_exception(outcome)
+            _raise(future, outcome)
         else:
             future.set_result(outcome)
 
@@ -69,7 +72,12 @@ def fail(tickets: Iterable[Ticket[Any]], error: Callable[[int], Exception]) -> N
     """Tell those who waited that their readings have no acknowledgement; `error` is told how many of theirs."""
     for ticket in tickets:
         if not ticket.future.done():
-            ticket.future.set_exception(error(ticket.left))
+            _raise(ticket.future, error(ticket.left))
+
+
+def _raise(future: Future, error: Exception) -> None:
+    future.set_exception(error)
+    future.exception()  # a future that nobody asks is no fault, and asyncio need not log it: the statistics tell
 
 
 def _call(function: Callable[..., None], *arguments: object) -> None:

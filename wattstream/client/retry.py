@@ -2,6 +2,7 @@
 
 import math
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +65,11 @@ class Attempts:
     def remaining_s(self) -> float:
         """Return how much longer to wait for progress on a connection that stands, in seconds."""
         return max(0.0, self._retry.give_up_after_s - self._waited_s())
+
+    def patience_s(self) -> float | None:
+        """Return remaining_s() as a time limit; None where there is none."""
+        remaining_s = self.remaining_s()
+        return None if remaining_s > threading.TIMEOUT_MAX else remaining_s
 
     def failed(self, error: ServiceError) -> float:
         """Return how long to wait before the next attempt, in seconds.

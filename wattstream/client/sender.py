@@ -12,13 +12,11 @@ import grpc
 from wattstream.api.telemetry.v1.telemetry_pb2 import Reading
 from wattstream.client.channels import INGEST, options, stream_readings
 from wattstream.client.delivery import Delivery, Statistics
-from wattstream.client.errors import ServiceError
 from wattstream.client.outbox import Limits
 from wattstream.client.outcomes import BatchOutcome, ClosedError, NotDeliveredError, Outcome, Rejection
 from wattstream.client.reporting import Reporter, fail
 from wattstream.client.retry import FOREVER, Retry
 from wattstream.client.spool import Spool
-from wattstream.client.spool_file import SpoolError
 from wattstream.client.tickets import Ticket
 from wattstream.client.worker import Worker
 
@@ -28,8 +26,8 @@ class Sender:
 
     A reading that `send`, `send_batch` or `put` has accepted is sent until the service acknowledges it. With a spool it
     outlives this process: it is on disk before the method returns, and what an earlier sender left there is sent first.
-    Methods may be called from any thread. Callbacks, of futures too, run in a thread of the sender and must not wait for
-    it.
+    Methods may be called from any thread. Callbacks, of futures too, run in a thread of the sender: they must not wait
+    for it.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only
@@ -76,7 +74,7 @@ class Sender:
         """Close; what was accepted is delivered even where the block fails, but not where it is interrupted."""
         try:
             self.close(30.0 if error is None or isinstance(error, Exception) else 0.0)
-        except (ServiceError, NotDeliveredError, SpoolError):
+        except Exception:
             if error is None:
                 raise
 
@@ -133,7 +131,7 @@ class Sender:
             return
         self._closed = True
         try:
-            with suppress(TimeoutError, ServiceError, SpoolError, ClosedError):
+            with suppress(Exception):  # what stopped the sender is raised below
                 self.flush(timeout_s)
         finally:
             self._worker.stop()

@@ -129,8 +129,8 @@ class Spool:
     def following(self, seq: int, most: int, most_bytes: int) -> list[Spooled]:
         """Return the readings after a number: at most so many, and, the first aside, of so many bytes."""
         found: list[Spooled] = []
-        with self._lock, self._errors(), closing(self._open().execute(_sql("following"), (seq, most))) as rows:
-            for row in rows:
+        with self._lock, self._errors(), closing(self._open().execute(_sql("following"), (seq, most))) as cursor:
+            for row in cursor:
                 most_bytes -= len(row[1])
                 if found and most_bytes < 0:
                     break
@@ -175,8 +175,8 @@ class Spool:
     def rejected(self) -> list[RejectedReading]:
         """Return the rejected readings that are kept, the oldest first."""
         with self._lock, self._errors():
-            rows = self._open().execute(_sql("rejected")).fetchall()
-        return [RejectedReading(at, Reading.FromString(reading), Rejection(*why)) for at, reading, *why in rows]
+            kept = self._open().execute(_sql("rejected")).fetchall()
+        return [RejectedReading(at, Reading.FromString(reading), Rejection(*why)) for at, reading, *why in kept]
 
     def _forget(self, sizes: Collection[int]) -> None:
         with self._lock:
@@ -207,8 +207,8 @@ class Spool:
         if self._when_full == "thin_middle":
             return dict(connection.execute(_sql("middle"), (after,)).fetchall())
         found: dict[int, int] = {}
-        with closing(connection.execute(_sql("sizes"), (after,))) as rows:
-            for seq, size in rows:
+        with closing(connection.execute(_sql("sizes"), (after,))) as cursor:
+            for seq, size in cursor:
                 found[seq] = size
                 wanted -= size
                 if wanted <= 0:
@@ -245,6 +245,18 @@ class Spool:
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise SpoolError(f"{self.path} is in use by another process") from None
             raise SpoolError(f"{self.path} cannot be used as a spool: {error}") from None
+
+
+def rows(readings: Iterable[Reading], serialised: Iterable[bytes]) -> list[tuple[bytes, str]]:
+    """Return readings, and the same serialised, as `Spool.append` takes them."""
+    return [(one, _device(reading)) for reading, one in zip(readings, serialised, strict=True)]
+
+
+def _device(reading: Reading) -> str:
+    """Return what tells apart whose readings are whose."""
+    if reading.HasField("meter"):
+        return f"m:{reading.meter.meter_id}"
+    return f"v:{reading.vehicle.vehicle_id}"
 
 
 def spooled_bytes(readings: Iterable[tuple[bytes, str]]) -> int:

@@ -4,13 +4,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from wattstream.api.telemetry.v1.telemetry_pb2 import Reading
 from wattstream.client.delivery import Acked, Delivery
 from wattstream.client.reporting import Reporter
-from wattstream.client.spool import Spool, spooled_bytes
+from wattstream.client.spool import Spool, rows, spooled_bytes
 from wattstream.client.spool_file import SpoolFullError
 from wattstream.client.tickets import Ticket
 
@@ -20,21 +20,10 @@ class Write:
     """Readings on their way into the spool, all or none, and how that ended."""
 
     readings: Sequence[bytes]
-    devices: Sequence[str]
+    rows: Sequence[tuple[bytes, str]]
     ticket: Ticket[Any] | None
     done: bool = False
     error: BaseException | None = None
-    rows: list[tuple[bytes, str]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.rows = list(zip(self.readings, self.devices, strict=True))
-
-
-def device(reading: Reading) -> str:
-    """Return what tells apart whose readings are whose; the empty string for a reading of nobody."""
-    if reading.HasField("meter"):
-        return f"m:{reading.meter.meter_id}"
-    return f"v:{reading.vehicle.vehicle_id}"
 
 
 class Intake:
@@ -63,7 +52,7 @@ class Intake:
         Raises:
             SpoolError: they are not accepted.
         """
-        write = Write(serialised, [device(reading) for reading in readings], ticket)
+        write = Write(serialised, rows(readings, serialised), ticket)
         with self._lock:
             self._pending.append(write)
         with self._writing:
@@ -97,10 +86,10 @@ class Intake:
             raise
 
     def _store(self, group: list[Write]) -> None:
-        rows = [row for write in group for row in write.rows]
+        together = [row for write in group for row in write.rows]
         try:
-            self._make_room(spooled_bytes(rows))
-            self._spool.append(rows)
+            self._make_room(spooled_bytes(together))
+            self._spool.append(together)
         except SpoolFullError as error:
             if len(group) == 1:
                 group[0].done, group[0].error = True, error
@@ -138,7 +127,7 @@ class Intake:
             most, most_bytes = self._delivery.loads()
             after = self._delivery.loaded_to
         if most:
-            rows = self._spool.following(after, most, most_bytes)
+            following = self._spool.following(after, most, most_bytes)
             with self._lock:
-                self._delivery.loaded(rows, time.monotonic(), time.time())
+                self._delivery.loaded(following, time.monotonic(), time.time())
                 self._woken()

@@ -1,4 +1,4 @@
-"""The thread of the synchronous sender: it keeps the connection, from which gRPC's thread takes batches as they are due."""
+"""The thread of the synchronous sender: it keeps the connection, over which gRPC's thread sends what is due."""
 
 import threading
 import time
@@ -16,7 +16,6 @@ from wattstream.client.outcomes import ClosedError
 from wattstream.client.reporting import Reporter, fail
 from wattstream.client.retry import Attempts, Retry
 from wattstream.client.spool import Spool
-from wattstream.client.spool_file import SpoolError
 from wattstream.client.spooling import Intake
 
 _GOODBYE_S = 2.0
@@ -98,7 +97,7 @@ class Worker:
                     self.work.wait_for(lambda: self._abandoned, wait_s)
         except OutOfTurnError as error:
             self._fail(ServiceError("INTERNAL", str(error)))
-        except (ServiceError, SpoolError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
             self._fail(error)
 
     def _has_work(self) -> bool:
@@ -130,9 +129,8 @@ class Worker:
     def _listen(self, connection: Connection) -> ServiceError | None:
         """Take acknowledgements until the connection is lost, and return why; None where it ends as it should."""
         while True:
-            remaining_s = self._attempts.remaining_s()
             try:
-                event = connection.events.get(timeout=None if remaining_s > threading.TIMEOUT_MAX else remaining_s)
+                event = connection.events.get(timeout=self._attempts.patience_s())
             except Empty:
                 if self._attempts.remaining_s():
                     continue
@@ -152,9 +150,11 @@ class Worker:
             return self._abandoned or (self.closing and not len(self._delivery.outbox) and event.transient)
 
     def _settle(self, acked: "Acked[Future[Any]]") -> None:
-        if self.intake is not None:
-            self.intake.remove(acked)
-        self._reporter.acked(acked)
+        try:
+            if self.intake is not None:
+                self.intake.remove(acked)
+        finally:
+            self._reporter.acked(acked)
 
     def _progressed(self, response: StreamReadingsResponse) -> None:
         if response.acks:
