@@ -32,8 +32,11 @@ class IngestConfig:
     connections: int = setting(4, "connections to the database, of which one writes history", at_least=2)
     statement_timeout_s: float = setting(30.0, "how long one statement may take", at_least=0.001)
     max_group_readings: int = setting(50_000, "readings in one transaction, about", at_least=1)
-    max_buffered_readings: int = setting(200_000, "readings held while their commit is awaited", at_least=1)
-    stream_window_batches: int = setting(8, "batches of one stream held while their commit is awaited", at_least=1)
+    max_buffered_bytes: int = setting(64 * 1024 * 1024, "messages held while their commit is awaited", at_least=1)
+    stream_window_bytes: int = setting(
+        512 * 1024, "messages of one stream held while their commit is awaited; one always may be", at_least=1
+    )
+    gather_s: float = setting(0.1, "how long a busy service gathers small messages for a commit", at_least=0)
     unary_wait_s: float = setting(5.0, "how long a unary call waits for its commit", at_least=0.001)
 
     hand_over_interval_s: float = setting(0.1, "least time between two hand-overs to the state service", at_least=0)

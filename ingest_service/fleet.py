@@ -127,7 +127,7 @@ class Fleet:
 
     async def _key(self, kind: Kind, device_id: str) -> int:
         await self._registry.find(self._pool, kind, [device_id])
-        key = self._registry.keys[kind].get(device_id)
+        key = self._registry.key(kind, device_id)
         if key is None:
             raise NotFoundError(kind.name, device_id, f"{kind.name} {device_id} is not registered")
         return key

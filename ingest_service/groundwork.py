@@ -11,8 +11,9 @@ import numpy as np
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from ingest_service.batches import Batch
 from ingest_service.grouping import DAY_US, hours_named
-from ingest_service.readings import KINDS, METER, VEHICLE, Batch, Bools, Ints, KeyedRows, Kind
+from ingest_service.readings import KINDS, VEHICLE, Bools, Ints, KeyedRows, Kind
 from ingest_service.registry import Registry
 from wattstream import logs
 from wattstream.postgres import Pool
@@ -70,9 +71,7 @@ class Groundwork:
     async def devices(self, batches: Sequence[Batch]) -> None:
         """Find the devices of the batches, and register those that are new if this service does so."""
         for kind in KINDS:
-            ids = {device_id for batch in batches for device_id in batch.of(kind).device_id}
-            if kind is METER:
-                ids.update(meter_id for batch in batches for meter_id in batch.vehicle.meter_id if meter_id)
+            ids = {device_id for batch in batches for device_id in batch.new_ids()[kind]}
             if self._registers:
                 await self._registry.register(self._pool, kind, ids)
             else:

@@ -1,19 +1,15 @@
-"""Batches of many streams made into one sorted group, and what became of the group told to each batch again. Pure."""
+"""Batches of messages made into one sorted group, and what became of the group told to each batch again. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ingest_service.readings import METER, VEHICLE, Batch, Bools, Ints, KeyedRows, Kind
+from ingest_service.batches import DUPLICATE, STORED, Batch, Outcomes
+from ingest_service.readings import Bools, Ints, KeyedRows, Kind
 
-STORED, DUPLICATE, UNKNOWN_DEVICE, UNKNOWN_METER = range(4)
 DAY_US = 86_400_000_000
 HOUR_US = 3_600_000_000
-
-Outcomes = NDArray[np.int8]
-Keys = Mapping[Kind, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -23,8 +19,7 @@ class Group:
     Attributes:
         rows: each identity once, sorted by (key, time).
         origin: for each row, which reading of the batches it is, counted through all batches, (len(rows),).
-        outcomes: what is known so far of each reading of the batches: DUPLICATE where it repeats another of the group,
-            UNKNOWN_DEVICE or UNKNOWN_METER where it has no key, STORED (to be confirmed) for the rows.
+        outcomes: what is known so far of each reading of the batches: STORED, to be confirmed, for the rows.
     """
 
     rows: KeyedRows
@@ -38,25 +33,18 @@ class Group:
         return outcomes
 
 
-def group(kind: Kind, batches: Sequence[Batch], keys: Keys) -> Group:
-    """Put the readings of one kind together: where an identity comes twice, the first one counts."""
-    columns = [batch.of(kind) for batch in batches]
-    find = keys[kind].get
-    key = np.array([find(device_id, -1) for part in columns for device_id in part.device_id], np.int64)
-    meter_key = np.zeros(len(key), np.int64)
-    if kind is VEHICLE:
-        find = keys[METER].get
-        meter_key[:] = [find(meter_id, -1) if meter_id else 0 for part in columns for meter_id in part.meter_id]
-    received = [np.full(len(part), batch.received_at_us) for part, batch in zip(columns, batches, strict=True)]
+def group(kind: Kind, batches: Sequence[Batch]) -> Group:
+    """Put the acceptable readings of one kind together: where an identity comes twice, the first one counts."""
+    columns = [batch.columns[kind] for batch in batches]
     rows = KeyedRows(
         kind,
-        key,
-        meter_key,
+        np.concatenate([part.key for part in columns]),
+        np.concatenate([part.meter_key for part in columns]),
         np.concatenate([part.recorded_at_us for part in columns]),
         np.concatenate([part.values for part in columns]),
-        np.concatenate(received),
+        np.concatenate([batch.received_at_us[batch.columns[kind].message] for batch in batches]),
     )
-    outcomes = np.where(key < 0, UNKNOWN_DEVICE, np.where(meter_key < 0, UNKNOWN_METER, STORED)).astype(np.int8)
+    outcomes = np.concatenate([batch.outcomes[kind] for batch in batches])
     order = np.lexsort((rows.recorded_at_us, rows.key))  # stable: of equals the first to come stays first
     order = order[outcomes[order] == STORED]
     repeats = np.zeros(len(order), np.bool_)

@@ -7,6 +7,7 @@ much, twice or out of order is harmless.
 """
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _READINGS_A_CALL = 5000
 _MERGE_AT = 50_000
 _RETRY_S = 1.0
+# Under load most of the time is left to the readings; what is overtaken meanwhile need not be handed over.
+_REST, _LONGEST_REST_S = 9, 3.0
 
 log = logs.get()
 
@@ -86,6 +89,7 @@ class HandOver:
                     await self._arrived.wait()
             except TimeoutError:
                 pass
+            started = time.monotonic()
             try:
                 await self._hand_over_waiting()
             except (grpc.aio.AioRpcError, psycopg.Error, PoolTimeout, TimeoutError) as error:
@@ -97,7 +101,8 @@ class HandOver:
                 if self._failing:
                     log.info("hand-over works again")
                 self._failing = False
-                await asyncio.sleep(self._timing.interval_s)
+                took_s = time.monotonic() - started
+                await asyncio.sleep(max(self._timing.interval_s, min(_REST * took_s, _LONGEST_REST_S)))
 
     async def flush(self) -> None:
         """Hand over what waits, once; for shutdown. What is not handed over then is so after the next start.

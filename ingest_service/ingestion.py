@@ -1,91 +1,82 @@
-"""The way in that all calls share: decode, judge, store, and say what became of each reading."""
+"""One message at a time: stored, and answered after its commit, or refused when that would take long."""
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
+from ingest_service.batches import Message, Verdict
 from ingest_service.config import IngestConfig
-from ingest_service.decoding import decode
-from ingest_service.registry import Registry
-from ingest_service.validation import Judged, Limits, judge
-from ingest_service.verdicts import Verdict, nothing_stored, verdict
-from ingest_service.writer import BatchOutcome, Writer
-from wattstream.api.telemetry.v1 import telemetry_pb2
+from ingest_service.framing import UNARY
+from ingest_service.intake import Intake
+from ingest_service.validation import Limits
 from wattstream.errors import AwayError, OverloadedError, bad_field
 
-Readings = Sequence[telemetry_pb2.Reading]
+_FULL = "too many readings are waiting to be stored"
 
 
-@dataclass(frozen=True)
-class InFlight:
-    """A batch whose commit may still be awaited.
+class Database(Protocol):
+    """What is known of the database."""
 
-    Attributes:
-        readings: how many readings were sent in it.
-        judged: what is acceptable in it, and what is not.
-        outcome: set after its commit; None where nothing in it is acceptable.
-    """
-
-    readings: int
-    judged: Judged
-    outcome: "asyncio.Future[BatchOutcome] | None"
-
-    def done(self) -> bool:
-        """Tell whether the verdict is there."""
-        return self.outcome is None or self.outcome.done()
-
-    async def verdict(self) -> Verdict:
-        """Wait for the commit, and return what became of the batch."""
-        return nothing_stored(self.judged) if self.outcome is None else verdict(self.judged, await self.outcome)
+    @property
+    def away(self) -> bool:
+        """Whether it was away when last it was needed."""
 
 
 class Ingestion:
-    """Takes batches in, for calls that wait for room and for calls that cannot."""
+    """Takes messages that cannot wait for room."""
 
-    def __init__(self, config: IngestConfig, registry: Registry, writer: Writer) -> None:
-        self._registry = registry
-        self._writer = writer
-        self._limits = limits_of(config)
-        self._max_batch = config.max_batch_readings
-        self._unary_wait_s = config.unary_wait_s
+    def __init__(self, intake: Intake, database: Database, wait_s: float, most_readings: int) -> None:
+        self._intake = intake
+        self._database = database
+        self._wait_s = wait_s
+        self._most_readings = most_readings
+        self._promised: set[asyncio.Future[Verdict]] = set()
 
-    def refusal(self, readings: Readings) -> str:
-        """Return why a batch cannot be taken as a whole, or "" if it can."""
-        if len(readings) <= self._max_batch:
-            return ""
-        return f"holds {len(readings)} readings; at most {self._max_batch} are accepted in one message"
-
-    async def take(self, readings: Readings) -> InFlight:
-        """Take a batch in, waiting for room."""
-        judged = self._judge(readings)
-        outcome = await self._writer.submit(judged.batch) if len(judged.batch) else None
-        return InFlight(len(readings), judged, outcome)
-
-    async def take_now(self, readings: Readings) -> Verdict:
-        """Take a batch in and wait for its commit, but not for long.
+    async def take(self, data: bytes) -> Verdict:
+        """Store the readings of an IngestReadingsRequest, given as its bytes; wait for their commit, but not for long.
 
         Raises:
             InvalidRequestError: it holds no reading, or too many.
             AwayError: the database is away; the readings may be stored or not.
             OverloadedError: there is no room, or the commit did not come in time; likewise.
         """
-        if not readings:
-            raise bad_field("readings", f"is empty; must hold 1 to {self._max_batch} readings")
-        if refusal := self.refusal(readings):
-            raise bad_field("readings", refusal)
-        judged = self._judge(readings)
-        outcome = self._writer.submit_now(judged.batch) if len(judged.batch) else None
-        try:
-            async with asyncio.timeout(self._unary_wait_s):
-                return await InFlight(len(readings), judged, outcome).verdict()
-        except TimeoutError:
-            if self._writer.away:
-                raise AwayError("the database is away") from None
-            raise OverloadedError("too many readings are waiting to be stored") from None
+        if self._database.away:
+            raise AwayError("the database is away")
+        verdict = await self._stored(data)
+        if verdict.refusal:
+            raise bad_field("readings", verdict.refusal)
+        if not verdict.readings:
+            raise bad_field("readings", f"is empty; must hold 1 to {self._most_readings} readings")
+        return verdict
 
-    def _judge(self, readings: Readings) -> Judged:
-        return judge(decode(readings), self._registry.keys, self._limits, now_us())
+    def give_up(self) -> None:
+        """End all waiting; whether the readings will be stored nobody is told."""
+        for promise in list(self._promised):
+            promise.cancel()
+
+    async def _stored(self, data: bytes) -> Verdict:
+        promise: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._promised.add(promise)
+
+        def settle(told: Verdict | Exception) -> None:
+            if promise.done():
+                return
+            if isinstance(told, Exception):
+                promise.set_exception(told)
+            else:
+                promise.set_result(told)
+
+        try:
+            if not self._intake.put_now(Message(data, UNARY, now_us(), settle)):
+                raise OverloadedError(_FULL)
+            async with asyncio.timeout(self._wait_s):
+                return await promise
+        except TimeoutError:
+            if self._database.away:
+                raise AwayError("the database is away") from None
+            raise OverloadedError(_FULL) from None
+        finally:
+            self._promised.discard(promise)
 
 
 def limits_of(config: IngestConfig) -> Limits:

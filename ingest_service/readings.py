@@ -30,59 +30,40 @@ METER = Kind(1, "meter", ("kwh_consumed_ac", "voltage"))
 VEHICLE = Kind(2, "vehicle", ("soc", "kwh_delivered_dc", "battery_temp"))
 KINDS = (METER, VEHICLE)
 
+NO_METER, UNKNOWN = 0, -1
+NO_TIME, BAD_TIME = -1, -2
+
 
 @dataclass(frozen=True)
 class Columns:
-    """n readings of one kind of device.
+    """n readings of one kind of device, of several messages, in the order in which they came.
 
     Attributes:
         kind: what kind of device they are from.
-        index: where each stood in its batch, (n,).
-        device_id: ids, n of them.
-        meter_id: ids of the meters named, "" for none, n of them; for meters an empty list.
-        recorded_at_us: microseconds since 1970-01-01 UTC, (n,).
+        message: which message each stood in, (n,).
+        index: where it stood there, (n,).
+        key: device keys, UNKNOWN for ids that have not been looked up yet, (n,).
+        meter_key: keys of the meters named, NO_METER or UNKNOWN, (n,); for meters all NO_METER.
+        recorded_at_us: microseconds since 1970-01-01 UTC, or NO_TIME or BAD_TIME, (n,).
         values: measured values in the order of kind.values, (n, len(kind.values)).
+        missing: which values are not set, of the shape of values.
+        new_ids: by row, the ids of the devices whose key is UNKNOWN.
+        new_meter_ids: by row, the ids of the meters whose key is UNKNOWN.
     """
 
     kind: Kind
+    message: Ints
     index: Ints
-    device_id: list[str]
-    meter_id: list[str]
+    key: Ints
+    meter_key: Ints
     recorded_at_us: Ints
     values: Floats
+    missing: Bools
+    new_ids: dict[int, bytes]
+    new_meter_ids: dict[int, bytes]
 
     def __len__(self) -> int:
-        return len(self.device_id)
-
-    def where(self, kept: Bools) -> "Columns":
-        """Return the readings for which `kept`, (n,), is true."""
-        if kept.all():
-            return self
-        chosen = np.flatnonzero(kept).tolist()
-        return Columns(
-            self.kind,
-            self.index[kept],
-            [self.device_id[i] for i in chosen],
-            [self.meter_id[i] for i in chosen] if self.meter_id else [],
-            self.recorded_at_us[kept],
-            self.values[kept],
-        )
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Acceptable readings of one message, of both kinds."""
-
-    meter: Columns
-    vehicle: Columns
-    received_at_us: int
-
-    def __len__(self) -> int:
-        return len(self.meter) + len(self.vehicle)
-
-    def of(self, kind: Kind) -> Columns:
-        """Return the readings of one kind."""
-        return self.meter if kind is METER else self.vehicle
+        return len(self.key)
 
 
 @dataclass(frozen=True)
@@ -92,7 +73,7 @@ class KeyedRows:
     Attributes:
         kind: what kind of device they are from.
         key: device keys, (n,).
-        meter_key: keys of the meters named, 0 for none, (n,); for meters all 0.
+        meter_key: keys of the meters named, NO_METER for none, (n,); for meters all NO_METER.
         recorded_at_us: microseconds since 1970-01-01 UTC, (n,).
         values: measured values in the order of kind.values, (n, len(kind.values)).
         received_at_us: when each was received, microseconds since 1970-01-01 UTC, (n,).

@@ -7,24 +7,25 @@ from contextlib import asynccontextmanager, suppress
 import grpc
 import grpc.aio
 
+from ingest_service.batches import prepare
 from ingest_service.config import IngestConfig
 from ingest_service.fleet import Fleet
 from ingest_service.fleet_servicer import FleetServicer
 from ingest_service.groundwork import Groundwork
 from ingest_service.hand_over import HandOver, Timing
-from ingest_service.ingestion import Ingestion
+from ingest_service.ingestion import Ingestion, limits_of, now_us
+from ingest_service.intake import Intake
 from ingest_service.registry import Registry
-from ingest_service.servicer import IngestServicer
+from ingest_service.servicer import SERVICE, IngestServicer, add_to_server
 from ingest_service.streams import Streams
-from ingest_service.writer import Bounds, Writer
+from ingest_service.writer import Pace, Writer
 from wattstream import postgres
 from wattstream.api.ingest.v1.fleet_pb2_grpc import add_FleetServiceServicer_to_server
-from wattstream.api.ingest.v1.ingest_pb2_grpc import add_IngestServiceServicer_to_server
 from wattstream.api.state.v1.state_pb2_grpc import StateServiceStub
 from wattstream.server import Parts
 from wattstream.tasks import running
 
-SERVICES = ("wattstream.api.ingest.v1.IngestService", "wattstream.api.ingest.v1.FleetService")
+SERVICES = (SERVICE, "wattstream.api.ingest.v1.FleetService")
 # How much of the time for the drain calls may wait for their commits, before they are told to come again.
 _PATIENCE = 0.9
 # So that the state service is found again soon after it was away, and a connection that leads nowhere is noticed.
@@ -54,18 +55,27 @@ async def lifespan(config: IngestConfig) -> AsyncIterator[Parts]:
         groundwork = Groundwork(writing, registry, registers=config.unknown_devices == "register")
         timing = Timing(config.hand_over_interval_s, config.hand_over_deadline_s, config.state_probe_s)
         hand_over = HandOver(pool, registry, StateServiceStub(channel), timing)
-        bounds = Bounds(config.max_group_readings, config.max_buffered_readings, 4 * timeout_s)
-        writer = Writer(writing, registry, groundwork, hand_over.offer, bounds)
-        ingestion = Ingestion(config, registry, writer)
-        streams = Streams(ingestion, config.stream_window_batches)
+        limits = limits_of(config)
+        intake = Intake(
+            lambda messages: prepare(messages, registry.keys, limits, config.max_batch_readings, now_us()),
+            config.max_buffered_bytes,
+        )
+        pace = Pace(config.max_group_readings, config.gather_s, 4 * timeout_s)
+        writer = Writer(writing, registry, groundwork, intake, hand_over.offer, pace)
+        ingestion = Ingestion(intake, writer, config.unary_wait_s, config.max_batch_readings)
+        streams = Streams(intake, config.stream_window_bytes)
 
         def register(server: grpc.aio.Server) -> None:
-            add_IngestServiceServicer_to_server(IngestServicer(ingestion, streams), server)
+            add_to_server(IngestServicer(ingestion, streams), server)
             add_FleetServiceServicer_to_server(FleetServicer(Fleet(pool, registry)), server)
+
+        def give_up() -> None:
+            streams.give_up()
+            ingestion.give_up()
 
         def drain() -> None:
             streams.drain()
-            asyncio.get_running_loop().call_later(_PATIENCE * config.drain_s, writer.give_up)
+            asyncio.get_running_loop().call_later(_PATIENCE * config.drain_s, give_up)
 
         async with running(hand_over.run(), writer.run(), groundwork.run()):
             yield Parts(SERVICES, register, {"postgres": lambda: postgres.check(pool)}, drain)

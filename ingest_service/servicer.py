@@ -1,109 +1,123 @@
-"""IngestService: from messages to the domain and back."""
+"""IngestService: from messages to the domain and back.
+
+Messages of readings stay bytes here: they are decoded together with others, when they are stored.
+"""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
-from itertools import count, islice
+from itertools import islice
+from typing import Any
 
+import grpc
 import grpc.aio
 
+from ingest_service.batches import Verdict
 from ingest_service.flat import unflatten
+from ingest_service.framing import STREAM, UPLOAD
 from ingest_service.ingestion import Ingestion, now_us
 from ingest_service.readings import METER, VEHICLE
-from ingest_service.streams import Acknowledgement, NamedBatch, Streams
+from ingest_service.streams import Streams
 from ingest_service.validation import Rejection
-from wattstream.api.ingest.v1 import ingest_pb2
-from wattstream.api.ingest.v1.ingest_pb2_grpc import IngestServiceServicer
+from wattstream.api.ingest.v1 import ingest_pb2 as pb
 from wattstream.errors import FieldViolation, InvalidRequestError, bad_field
 
+SERVICE = pb.DESCRIPTOR.services_by_name["IngestService"].full_name
+
 _REJECTIONS_OF_AN_UPLOAD = 1000
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class IngestServicer(IngestServiceServicer):
+class IngestServicer:
     """Serves IngestService."""
 
     def __init__(self, ingestion: Ingestion, streams: Streams) -> None:
         self._ingestion = ingestion
         self._streams = streams
 
-    async def IngestReadings(
-        self, request: ingest_pb2.IngestReadingsRequest, context: grpc.aio.ServicerContext[object, object]
-    ) -> ingest_pb2.IngestReadingsResponse:
-        verdict = await self._ingestion.take_now(request.readings)
-        return ingest_pb2.IngestReadingsResponse(
+    async def IngestReadings(self, request: bytes, context: Context) -> pb.IngestReadingsResponse:
+        verdict = await self._ingestion.take(request)
+        return pb.IngestReadingsResponse(
             stored=verdict.stored,
             duplicates=verdict.duplicates,
             rejected=len(verdict.rejections),
             rejections=_rejected(verdict.rejections),
         )
 
-    async def UploadReadings(
-        self,
-        request_iterator: AsyncIterator[ingest_pb2.UploadReadingsRequest],
-        context: grpc.aio.ServicerContext[object, object],
-    ) -> ingest_pb2.UploadReadingsResponse:
-        numbers = count()
-        batches = (NamedBatch(next(numbers), request.readings) async for request in request_iterator)
-        summary = ingest_pb2.UploadReadingsResponse()
-        async with aclosing(self._streams.acknowledge(batches)) as settled:
-            async for acknowledgements in settled:
-                for acknowledgement in acknowledgements:
-                    _add(summary, acknowledgement)
+    async def UploadReadings(self, requests: AsyncIterator[bytes], context: Context) -> pb.UploadReadingsResponse:
+        summary = pb.UploadReadingsResponse()
+        async with aclosing(self._streams.verdicts(requests, UPLOAD)) as settled:
+            async for verdicts in settled:
+                for verdict in verdicts:
+                    _add(summary, verdict)
         return summary
 
     async def StreamReadings(
-        self,
-        request_iterator: AsyncIterator[ingest_pb2.StreamReadingsRequest],
-        context: grpc.aio.ServicerContext[object, object],
-    ) -> AsyncIterator[ingest_pb2.StreamReadingsResponse]:
-        batches = (NamedBatch(request.batch_id, request.readings) async for request in request_iterator)
-        async with aclosing(self._streams.acknowledge(batches)) as settled:
-            async for acknowledgements in settled:
-                yield ingest_pb2.StreamReadingsResponse(acks=map(_ack, acknowledgements))
+        self, requests: AsyncIterator[bytes], context: Context
+    ) -> AsyncIterator[pb.StreamReadingsResponse]:
+        async with aclosing(self._streams.verdicts(requests, STREAM)) as settled:
+            async for verdicts in settled:
+                yield pb.StreamReadingsResponse(acks=map(_ack, verdicts))
 
-    async def IngestTelemetry(
-        self, request: ingest_pb2.IngestTelemetryRequest, context: grpc.aio.ServicerContext[object, object]
-    ) -> ingest_pb2.IngestTelemetryResponse:
+    async def IngestTelemetry(self, request: pb.IngestTelemetryRequest, context: Context) -> pb.IngestTelemetryResponse:
         received_at_us = now_us()
         reading = unflatten(request)
-        verdict = await self._ingestion.take_now([reading])
+        verdict = await self._ingestion.take(pb.IngestReadingsRequest(readings=[reading]).SerializeToString())
         if verdict.rejections:
             raise InvalidRequestError(
                 *(FieldViolation(r.field.rpartition(".")[2], r.message) for r in verdict.rejections)
             )
         kind = METER if reading.HasField("meter") else VEHICLE
-        response = ingest_pb2.IngestTelemetryResponse(duplicate=verdict.duplicates > 0, kind=kind.number)  # type: ignore[arg-type]
+        response = pb.IngestTelemetryResponse(duplicate=verdict.duplicates > 0, kind=kind.number)  # type: ignore[arg-type]
         response.received_at.FromMicroseconds(received_at_us)
         return response
 
 
-def _ack(acknowledgement: Acknowledgement) -> ingest_pb2.BatchAck:
-    verdict = acknowledgement.verdict
-    return ingest_pb2.BatchAck(
-        batch_id=acknowledgement.batch_id,
+def add_to_server(servicer: IngestServicer, server: grpc.aio.Server) -> None:
+    """Register the servicer, with the messages of readings as bytes."""
+    handlers = {
+        "IngestReadings": grpc.unary_unary_rpc_method_handler(
+            servicer.IngestReadings, None, pb.IngestReadingsResponse.SerializeToString
+        ),
+        "UploadReadings": grpc.stream_unary_rpc_method_handler(
+            servicer.UploadReadings, None, pb.UploadReadingsResponse.SerializeToString
+        ),
+        "StreamReadings": grpc.stream_stream_rpc_method_handler(
+            servicer.StreamReadings, None, pb.StreamReadingsResponse.SerializeToString
+        ),
+        "IngestTelemetry": grpc.unary_unary_rpc_method_handler(
+            servicer.IngestTelemetry,
+            pb.IngestTelemetryRequest.FromString,
+            pb.IngestTelemetryResponse.SerializeToString,
+        ),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+
+def _ack(verdict: Verdict) -> pb.BatchAck:
+    return pb.BatchAck(
+        batch_id=verdict.batch_id,
         stored=verdict.stored,
         duplicates=verdict.duplicates,
-        rejected=acknowledgement.readings if acknowledgement.refusal else len(verdict.rejections),
+        rejected=verdict.readings if verdict.refusal else len(verdict.rejections),
         rejections=_rejected(verdict.rejections),
-        refusal=acknowledgement.refusal,
+        refusal=verdict.refusal,
     )
 
 
-def _add(summary: ingest_pb2.UploadReadingsResponse, acknowledgement: Acknowledgement) -> None:
-    if acknowledgement.refusal:
-        raise bad_field("readings", f"of message {acknowledgement.batch_id} {acknowledgement.refusal}")
-    summary.batches += 1
-    summary.stored += acknowledgement.verdict.stored
-    summary.duplicates += acknowledgement.verdict.duplicates
-    summary.rejected += len(acknowledgement.verdict.rejections)
+def _add(summary: pb.UploadReadingsResponse, verdict: Verdict) -> None:
+    if verdict.refusal:
+        raise bad_field("readings", f"of message {summary.batches} {verdict.refusal}")
     room = _REJECTIONS_OF_AN_UPLOAD - len(summary.rejections)
-    summary.rejections.extend(
-        _rejected(islice(acknowledgement.verdict.rejections, room), batch_index=acknowledgement.batch_id)
-    )
+    summary.rejections.extend(_rejected(islice(verdict.rejections, room), batch_index=summary.batches))
+    summary.batches += 1
+    summary.stored += verdict.stored
+    summary.duplicates += verdict.duplicates
+    summary.rejected += len(verdict.rejections)
 
 
-def _rejected(rejections: Iterable[Rejection], batch_index: int = 0) -> list[ingest_pb2.RejectedReading]:
+def _rejected(rejections: Iterable[Rejection], batch_index: int = 0) -> list[pb.RejectedReading]:
     return [
-        ingest_pb2.RejectedReading(
+        pb.RejectedReading(
             index=rejection.index,
             field=rejection.field,
             reason=rejection.reason,

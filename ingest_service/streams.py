@@ -1,115 +1,131 @@
-"""Streams of batches: taken in ahead of their commits, acknowledged in order after them."""
+"""Streams of messages: taken in ahead of their commits, told in order after them what became of them."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from dataclasses import dataclass, field
 
-from ingest_service.ingestion import InFlight, Ingestion, Readings
-from ingest_service.verdicts import Verdict
+from ingest_service.batches import Message, Verdict
+from ingest_service.framing import Form
+from ingest_service.ingestion import now_us
+from ingest_service.intake import Intake
 from wattstream.errors import AwayError
 
 SHUTTING_DOWN = "the server is shutting down; connect again and resend what has no acknowledgement"
 
 
-@dataclass(frozen=True)
-class NamedBatch:
-    """A batch as it stands in a stream, under the name that its sender gave it."""
+@dataclass(eq=False)
+class _Stream:
+    """What is under way of one stream.
 
-    batch_id: int
-    readings: Readings
+    Attributes:
+        waiting_bytes: size of the messages that wait for their commit; there is none where it is 0.
+        told: verdicts, or what kept a message from being stored, that the sender has not been told yet.
+        changed: set when something here has changed.
+    """
 
-
-@dataclass(frozen=True)
-class Acknowledgement:
-    """A batch of a stream that is settled; `refusal` says why it cannot be stored as a whole, if that is so."""
-
-    batch_id: int
-    readings: int
-    verdict: Verdict
-    refusal: str = ""
-
-
-@dataclass(frozen=True)
-class _Entry:
-    batch_id: int
-    readings: int
-    in_flight: InFlight | None
-    refusal: str
-
-    def done(self) -> bool:
-        return self.in_flight is None or self.in_flight.done()
-
-    async def acknowledgement(self) -> Acknowledgement:
-        verdict = Verdict(0, 0, []) if self.in_flight is None else await self.in_flight.verdict()
-        return Acknowledgement(self.batch_id, self.readings, verdict, self.refusal)
+    form: Form
+    waiting_bytes: int = 0
+    told: list[Verdict | Exception] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+    given_up: bool = False
 
 
 class Streams:
     """All open streams.
 
-    A stream reads ahead of its acknowledgements by a window of batches, and stops reading while the writer has no room:
+    A stream reads ahead of its verdicts by a window, and stops reading while there is no room for its next message:
     then gRPC's flow control holds the sender.
     """
 
-    def __init__(self, ingestion: Ingestion, window_batches: int) -> None:
-        self._ingestion = ingestion
-        self._window = window_batches
-        self._readers: set[asyncio.Task[None]] = set()
+    def __init__(self, intake: Intake, window_bytes: int) -> None:
+        self._intake = intake
+        self._window_bytes = window_bytes
+        self._open: dict[_Stream, asyncio.Task[None]] = {}
         self._draining = False
 
     def drain(self) -> None:
-        """Let every stream end after the acknowledgement of what it has taken in."""
+        """Let every stream end after it was told of all that was taken in."""
         self._draining = True
-        for reader in self._readers:
+        for reader in self._open.values():
             reader.cancel()
 
-    async def acknowledge(self, batches: AsyncIterator[NamedBatch]) -> AsyncGenerator[list[Acknowledgement]]:
-        """Take in the batches of one stream and yield acknowledgements in their order, several where several are due.
+    def give_up(self) -> None:
+        """End every stream; whether what waits will be stored nobody is told."""
+        for stream in self._open:
+            stream.given_up = True
+            stream.changed.set()
+
+    async def verdicts(self, messages: AsyncIterator[bytes], form: Form) -> AsyncGenerator[list[Verdict]]:
+        """Take in the messages of one stream and yield verdicts in their order, several where several are due.
 
         Raises:
-            AwayError: the service is shutting down; all that was taken in has been acknowledged.
+            AwayError: the service is shutting down; all that was taken in has been told of, unless it was given up.
         """
         if self._draining:
             raise AwayError(SHUTTING_DOWN)
-        taken: deque[_Entry] = deque()
-        changed = asyncio.Event()
-        slots = asyncio.Semaphore(self._window)
-        reader = asyncio.create_task(self._read(batches, taken, changed, slots))
-        reader.add_done_callback(lambda _: changed.set())
-        self._readers.add(reader)
+        stream = _Stream(form)
+        reader = asyncio.create_task(self._read(messages, stream))
+        reader.add_done_callback(lambda _: stream.changed.set())
+        self._open[stream] = reader
         try:
-            while taken or not reader.done():
-                if not taken:
-                    await changed.wait()
-                    changed.clear()
-                    continue
-                acknowledgements: list[Acknowledgement] = []
-                # One that lists rejections is the last of its response, which so stays below what clients accept.
-                while not acknowledgements or (
-                    taken and taken[0].done() and not acknowledgements[-1].verdict.rejections
-                ):
-                    acknowledgements.append(await taken.popleft().acknowledgement())
-                    slots.release()
-                yield acknowledgements
-            if reader.cancelled():
+            while stream.told or stream.waiting_bytes or not reader.done():
+                await stream.changed.wait()
+                stream.changed.clear()
+                told, stream.told = stream.told, []
+                for due in _answers(told):
+                    yield due
+                if stream.given_up:
+                    break
+            if stream.given_up or reader.cancelled():
                 raise AwayError(SHUTTING_DOWN)
             await reader
         finally:
-            self._readers.discard(reader)
+            del self._open[stream]
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
-    async def _read(
-        self,
-        batches: AsyncIterator[NamedBatch],
-        taken: "deque[_Entry]",
-        changed: asyncio.Event,
-        slots: asyncio.Semaphore,
-    ) -> None:
-        async for batch in batches:
-            await slots.acquire()
-            refusal = self._ingestion.refusal(batch.readings)
-            in_flight = None if refusal else await self._ingestion.take(batch.readings)
-            taken.append(_Entry(batch.batch_id, len(batch.readings), in_flight, refusal))
-            changed.set()
+    async def _read(self, messages: AsyncIterator[bytes], stream: _Stream) -> None:
+        async for data in messages:
+            size = len(data) + 1  # an empty message counts too
+            while stream.waiting_bytes and stream.waiting_bytes + size > self._window_bytes:
+                stream.room.clear()
+                await stream.room.wait()
+
+            def settle(told: Verdict | Exception, size: int = size) -> None:
+                stream.waiting_bytes -= size
+                stream.told.append(told)
+                stream.changed.set()
+                stream.room.set()
+
+            message = Message(data, stream.form, now_us(), settle)
+            stream.waiting_bytes += size
+            if not self._intake.put_now(message):
+                await self._put(message, stream, size)
+
+    async def _put(self, message: Message, stream: _Stream, size: int) -> None:
+        try:
+            await self._intake.put(message)
+        except asyncio.CancelledError:
+            stream.waiting_bytes -= size
+            raise
+
+
+def _answers(told: list[Verdict | Exception]) -> Iterator[list[Verdict]]:
+    """Yield verdicts as they are to be sent; one that lists rejections is the last of its answer, which so stays small.
+
+    Raises:
+        Exception: a message could not be stored.
+    """
+    due: list[Verdict] = []
+    for verdict in told:
+        if isinstance(verdict, Exception):
+            if due:
+                yield due
+            raise verdict
+        due.append(verdict)
+        if verdict.rejections:
+            yield due
+            due = []
+    if due:
+        yield due

@@ -1,15 +1,14 @@
 """Judges readings, one by one, without any I/O: which are acceptable, and what is wrong with the others."""
 
 import re
-from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 
-from ingest_service.decoding import BAD_TIME, NO_TIME, Decoded
-from ingest_service.readings import METER, Batch, Bools, Columns, Kind
+from ingest_service.decoding import Decoded
+from ingest_service.readings import BAD_TIME, NO_TIME, Bools, Columns, Kind
 from wattstream.api.ingest.v1.ingest_pb2 import RejectionReason
 
 _ID = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
@@ -42,10 +41,15 @@ class Rejection:
 
 
 class Judged(NamedTuple):
-    """A batch that has been judged: what is acceptable, and what is not, by index."""
+    """What judgement says of decoded messages.
 
-    batch: Batch
-    rejections: list[Rejection]
+    Attributes:
+        good: which readings of each kind are acceptable, by kind, (n,).
+        rejections: those of each message that has any, in order of index.
+    """
+
+    good: dict[Kind, Bools]
+    rejections: dict[int, list[Rejection]]
 
 
 def is_id(text: str) -> bool:
@@ -53,32 +57,29 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def judge(decoded: Decoded, known: Mapping[Kind, Container[str]], limits: Limits, now_us: int) -> Judged:
-    """Judge every reading.
+def judge(decoded: Decoded, limits: Limits, now_us: int) -> Judged:
+    """Judge every reading; `now_us` is the server's clock, in microseconds since 1970-01-01 UTC.
 
-    `known` holds ids that need no look, because they were good before; `now_us` is the server's clock and becomes the
-    time of receipt, in microseconds since 1970-01-01 UTC.
+    Ids that were found among the known ones were good before, and are not looked at again.
     """
-    rejections = [
-        Rejection(
-            i, "reading", RejectionReason.REJECTION_REASON_EMPTY_READING, "must hold a meter's or a vehicle's values"
-        )
-        for i in decoded.empty
-    ]
-    kept = []
-    for columns, missing in ((decoded.meter, decoded.missing_meter), (decoded.vehicle, decoded.missing_vehicle)):
-        faults = _faults(columns, missing, known, limits, now_us)
-        rejections.extend(faults.values())
-        good = np.ones(len(columns), dtype=np.bool_)
-        good[list(faults)] = False
-        kept.append(columns.where(good))
-    rejections.sort(key=lambda rejection: rejection.index)
-    return Judged(Batch(kept[0], kept[1], now_us), rejections)
+    rejections: dict[int, list[Rejection]] = {}
+    for message, index in decoded.empty:
+        reason = RejectionReason.REJECTION_REASON_EMPTY_READING
+        rejection = Rejection(index, "reading", reason, "must hold a meter's or a vehicle's values")
+        rejections.setdefault(message, []).append(rejection)
+    good = {}
+    for kind, columns in decoded.columns.items():
+        faults = _faults(columns, limits, now_us)
+        good[kind] = np.ones(len(columns), np.bool_)
+        good[kind][list(faults)] = False
+        for row, rejection in faults.items():
+            rejections.setdefault(int(columns.message[row]), []).append(rejection)
+    for of_message in rejections.values():
+        of_message.sort(key=lambda rejection: rejection.index)
+    return Judged(good, rejections)
 
 
-def _faults(
-    columns: Columns, missing: Bools, known: Mapping[Kind, Container[str]], limits: Limits, now_us: int
-) -> dict[int, Rejection]:
+def _faults(columns: Columns, limits: Limits, now_us: int) -> dict[int, Rejection]:
     """Return the first fault of each row that has one, in the order of the fields: ids, time, values."""
     faults: dict[int, Rejection] = {}
 
@@ -86,23 +87,19 @@ def _faults(
         if row not in faults:
             faults[row] = Rejection(int(columns.index[row]), f"{columns.kind.name}.{field}", reason, message)
 
-    for row, text in enumerate(columns.device_id):
-        if text not in known[columns.kind] and not is_id(text):
-            add(row, f"{columns.kind.name}_id", *_id_fault(text))
-    for row, text in enumerate(columns.meter_id):
-        if text and text not in known[METER] and not is_id(text):
-            add(row, "meter_id", *_id_fault(text))
+    for field, ids in ((f"{columns.kind.name}_id", columns.new_ids), ("meter_id", columns.new_meter_ids)):
+        for row, data in ids.items():
+            text = data.decode(errors="replace")
+            if not is_id(text):
+                add(row, field, *_id_fault(text))
     earliest, latest = now_us - limits.retention_days * 86_400e6, now_us + limits.max_future_s * 1e6
     for row in np.flatnonzero((columns.recorded_at_us < earliest) | (columns.recorded_at_us > latest)).tolist():
         add(row, "recorded_at", *_time_fault(int(columns.recorded_at_us[row]), limits, now_us))
     for column, name in enumerate(columns.kind.values):
         least, most, unit = limits.ranges[name]
-        value = columns.values[:, column]
-        suspect = missing[:, column] | ~((value >= least) & (value <= most))
-        for row in np.flatnonzero(suspect).tolist():
-            add(
-                row, name, *_value_fault(bool(missing[row, column]), float(value[row]), f"{least:g} to {most:g} {unit}")
-            )
+        value, missing = columns.values[:, column], columns.missing[:, column]
+        for row in np.flatnonzero(missing | ~((value >= least) & (value <= most))).tolist():
+            add(row, name, *_value_fault(bool(missing[row]), float(value[row]), f"{least:g} to {most:g} {unit}"))
     return faults
 
 
@@ -137,12 +134,8 @@ def _value_fault(missing: bool, value: float, allowed: str) -> tuple[RejectionRe
     return RejectionReason.REJECTION_REASON_OUT_OF_RANGE, f"{value:g} is out of range; it must be {allowed}"
 
 
-def unknown_device(columns: Columns, row: int, field: str, device_id: str) -> Rejection:
+def unknown_device(columns: Columns, row: int, field: str, device_id: bytes) -> Rejection:
     """Return the rejection of a reading whose device, or named meter, is not registered."""
-    message = f"{device_id!r} is not registered, and this server does not register devices on first sight"
-    return Rejection(
-        int(columns.index[row]),
-        f"{columns.kind.name}.{field}",
-        RejectionReason.REJECTION_REASON_UNKNOWN_DEVICE,
-        message,
-    )
+    message = f"{device_id.decode()!r} is not registered, and this server does not register devices on first sight"
+    reason = RejectionReason.REJECTION_REASON_UNKNOWN_DEVICE
+    return Rejection(int(columns.index[row]), f"{columns.kind.name}.{field}", reason, message)

@@ -6,6 +6,7 @@ it is the same for all: `main` for a process, `serving` for a test.
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 import grpc.aio
+import uvloop
 from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health_pb2_grpc
 
@@ -72,6 +74,12 @@ class Parts:
 Lifespan = Callable[[AnyConfig], AbstractAsyncContextManager[Parts]]
 
 
+def _tune_collector() -> None:
+    """Look for cyclic garbage less often: calls make few cycles and many objects; looking took a fourth of the time."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
 class StartError(Exception):
     """The service cannot start; the message says what to do."""
 
@@ -97,7 +105,8 @@ def main(area: str, cls: type[AnyConfig], lifespan: Lifespan[AnyConfig]) -> None
         return
     logs.configure(area, config.log_level)
     try:
-        asyncio.run(_run_until_signal(config, lifespan))
+        _tune_collector()
+        uvloop.run(_run_until_signal(config, lifespan))
     except StartError as error:
         sys.exit(f"{area}: {error}")
     except Exception:

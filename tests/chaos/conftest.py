@@ -12,7 +12,8 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -184,6 +185,7 @@ class Client:
         self.unacked = {i: list(range(START_S + i, START_S + i + batch)) for i in range(0, readings, batch)}
         self.acked: set[int] = set()
         self.sent = 0
+        self._thread = ThreadPoolExecutor(1)
         self.statuses: list[grpc.StatusCode] = []
 
     async def send_all(self, address: str) -> None:
@@ -193,22 +195,26 @@ class Client:
 
     async def send_once(self, address: str) -> None:
         """Send what has no acknowledgement through one stream, to its end."""
-        async with grpc.aio.insecure_channel(address, [("grpc.max_reconnect_backoff_ms", 100)]) as channel:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._send_once, address)
+
+    def _send_once(self, address: str) -> None:
+        # Not grpc.aio, whose clients are told INTERNAL where a stream ends while they write.
+        with grpc.insecure_channel(address, [("grpc.max_reconnect_backoff_ms", 100)]) as channel:
             call = ingest_pb2_grpc.IngestServiceStub(channel).StreamReadings(self._requests())
             expected = list(self.unacked)
-            with suppress(grpc.aio.AioRpcError):
-                async for response in call:
+            with suppress(grpc.RpcError):
+                for response in call:
                     for ack in response.acks:
                         assert ack.batch_id == expected.pop(0)
                         assert (ack.stored + ack.duplicates, ack.rejected) == (self._batch, 0)
                         self.acked.update(self.unacked.pop(ack.batch_id))
-            self.statuses.append(await call.code())
+            self.statuses.append(call.code())
 
-    async def _requests(self) -> AsyncIterator[pb.StreamReadingsRequest]:
+    def _requests(self) -> Iterator[pb.StreamReadingsRequest]:
         for batch_id, seconds in list(self.unacked.items()):
             yield pb.StreamReadingsRequest(batch_id=batch_id, readings=[reading(self.name, s) for s in seconds])
             self.sent += len(seconds)
-            await asyncio.sleep(self._pause_s)
+            time.sleep(self._pause_s)
 
 
 def reading(name: str, seconds: int) -> Reading:
@@ -270,19 +276,17 @@ class Process:
             sys.executable, "-m", "ingest_service", env=self._environment, stderr=asyncio.subprocess.DEVNULL
         )
 
-    async def until_serving(self, wanted: bool = True) -> None:
-        status = health_pb2.HealthCheckResponse.SERVING if wanted else health_pb2.HealthCheckResponse.NOT_SERVING
-        async with asyncio.timeout(60), self._health() as stub:
-            while True:
-                with suppress(grpc.aio.AioRpcError):
-                    if (await stub.Check(health_pb2.HealthCheckRequest(service=INGEST))).status == status:
-                        return
+    async def until_serving(self) -> None:
+        async with asyncio.timeout(60):
+            while await anext(self.health()) != health_pb2.HealthCheckResponse.SERVING:
                 await asyncio.sleep(0.02)
 
-    @asynccontextmanager
-    async def _health(self) -> AsyncIterator["health_pb2_grpc.HealthAsyncStub"]:
+    async def health(self) -> AsyncIterator[int]:
+        """Yield whether it serves, now and whenever that changes, once it can be reached."""
         async with grpc.aio.insecure_channel(self.address, [("grpc.max_reconnect_backoff_ms", 100)]) as channel:
-            yield health_pb2_grpc.HealthStub(channel)
+            request = health_pb2.HealthCheckRequest(service=INGEST)
+            async for response in health_pb2_grpc.HealthStub(channel).Watch(request, wait_for_ready=True):
+                yield response.status
 
     async def end(self, number: signal.Signals) -> int:
         """Send it a signal, and return its exit code."""

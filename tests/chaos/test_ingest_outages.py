@@ -105,7 +105,7 @@ async def test_stopped_for_seconds_it_holds_streams_and_refuses_calls(
     fragile: Any, make_client: Make, stored: Make
 ) -> None:
     clients = [make_client(f"M{i}", 3000, pause_s=0.001) for i in range(5)]
-    async with serving(fragile.dsn, max_buffered_readings=200) as address:
+    async with serving(fragile.dsn, max_buffered_bytes=10_000) as address:
         sending = [asyncio.create_task(client.send_all(address)) for client in clients]
         await until(lambda: sum(len(client.acked) for client in clients) > 500)
         with fragile.stopped():

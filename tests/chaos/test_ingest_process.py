@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import psycopg
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 Make = Callable[..., Any]
 
@@ -63,8 +64,10 @@ async def test_asked_to_end_it_says_that_it_does_not_serve_while_a_stream_awaits
     await until(lambda: len(client.acked) > 100)
     async with await psycopg.AsyncConnection.connect(database) as blocker:
         await blocker.execute("LOCK TABLE meter_readings IN ACCESS EXCLUSIVE MODE")
+        health = process.health()
+        assert await anext(health) == HealthCheckResponse.SERVING
         ending = asyncio.create_task(process.end(signal.SIGTERM))
-        await process.until_serving(False)
+        assert await anext(health) == HealthCheckResponse.NOT_SERVING
         assert not sending.done()
         acked = len(client.acked)
     assert await asyncio.wait_for(ending, 20) == 0

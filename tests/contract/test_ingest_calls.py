@@ -218,7 +218,7 @@ async def test_a_flat_reading_that_is_not_acceptable_names_its_flat_field(
 
 
 async def test_a_full_buffer_refuses_unary_calls_and_says_when_to_come_again(database: str) -> None:
-    async with ingesting(database, max_buffered_readings=1, unary_wait_s=0.3) as ingest:
+    async with ingesting(database, max_buffered_bytes=1, unary_wait_s=0.3) as ingest:
         await send(ingest, meter())
         async with await psycopg.AsyncConnection.connect(database) as blocker:
             await blocker.execute("LOCK TABLE meter_readings IN ACCESS EXCLUSIVE MODE")

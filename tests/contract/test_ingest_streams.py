@@ -119,14 +119,20 @@ async def test_many_rejections_never_make_a_response_that_clients_do_not_accept(
     assert [(ack.batch_id, len(ack.rejections)) for ack in acks] == [(i, 9000) for i in range(8)]
 
 
-async def test_what_is_no_message_ends_the_stream_after_the_acknowledgements_due(database: str) -> None:
+async def test_what_is_no_message_is_refused_in_its_acknowledgement_and_the_stream_goes_on(database: str) -> None:
     async with serve(database) as address, grpc.aio.insecure_channel(address) as channel:
         method = "/wattstream.api.ingest.v1.IngestService/StreamReadings"
         call = channel.stream_stream(method, response_deserializer=pb.StreamReadingsResponse.FromString)()
         await call.write(batch(7, meter()).SerializeToString())
         await call.write(b"\xff\xff\xff garbage")
-        assert [ack.batch_id for ack in (await call.read()).acks] == [7]
-        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        await call.write(batch(9, meter(1)).SerializeToString())
+        await call.done_writing()
+        acks = [ack async for response in call for ack in response.acks]
+        assert [(ack.batch_id, ack.stored, ack.refusal) for ack in acks] == [
+            (7, 1, ""),
+            (0, 0, "cannot be decoded"),
+            (9, 1, ""),
+        ]
 
 
 async def test_a_message_over_the_limit_ends_the_stream_in_clear_words(ingest: Stub, database: str) -> None:
@@ -177,7 +183,7 @@ async def test_two_services_on_one_database_store_each_reading_once(database: st
 
 
 async def test_a_stream_is_held_while_the_buffer_is_full_and_nothing_of_it_is_lost(database: str) -> None:
-    async with serve(database, max_buffered_readings=50, stream_window_batches=2) as address, client(address) as ingest:
+    async with serve(database, max_buffered_bytes=4000, stream_window_bytes=3000) as address, client(address) as ingest:
         await acks_of(ingest, batch(0, meter()))
         async with await psycopg.AsyncConnection.connect(database) as blocker:
             await blocker.execute("LOCK TABLE meter_readings IN ACCESS EXCLUSIVE MODE")

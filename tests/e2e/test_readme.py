@@ -99,4 +99,3 @@ def test_the_commands_print_what_the_document_says(tool: str, scratch: Path, ins
         expected = without_variables(printed)
         shown = run_until(expected, command, path) if asks_state else without_variables(run(command, path))
         assert shown == expected, command
-

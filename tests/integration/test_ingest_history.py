@@ -10,13 +10,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingest_service.batches import Message, Verdict, prepare
+from ingest_service.config import IngestConfig
+from ingest_service.framing import UNARY
 from ingest_service.groundwork import Groundwork
-from ingest_service.grouping import DUPLICATE, STORED
 from ingest_service.history import append_any, append_new
-from ingest_service.readings import KINDS, METER, VEHICLE, Batch, Columns, KeyedRows
+from ingest_service.ingestion import limits_of
+from ingest_service.intake import Intake
+from ingest_service.readings import KINDS, METER, VEHICLE, KeyedRows
 from ingest_service.registry import Registry
-from ingest_service.writer import Bounds, Writer
+from ingest_service.writer import Pace, Writer
 from wattstream import postgres
+from wattstream.api.ingest.v1 import ingest_pb2 as pb
+from wattstream.api.telemetry.v1.telemetry_pb2 import MeterReading, Reading
 
 DAY_US = 86_400_000_000
 TODAY_US = 1_770_681_600_000_000  # 2026-02-10
@@ -106,61 +112,70 @@ async def test_negative_zero_and_the_smallest_numbers_keep_their_bits(connection
     assert np.array(row[3:]).tobytes() == np.array(values).tobytes()
 
 
-def batch(*entries: tuple[str, int, float]) -> Batch:
-    """Return a batch of meter readings: id, time, kWh."""
-    meters = Columns(
-        METER,
-        np.arange(len(entries)),
-        [entry[0] for entry in entries],
-        [],
-        np.array([entry[1] for entry in entries], np.int64),
-        np.array([(entry[2], 230.0) for entry in entries], np.float64),
-    )
-    nothing = Columns(VEHICLE, np.arange(0), [], [], np.zeros(0, np.int64), np.zeros((0, 3)))
-    return Batch(meters, nothing, TODAY_US)
-
-
 @asynccontextmanager
-async def writing(dsn: str) -> AsyncIterator[Writer]:
+async def writing(dsn: str) -> AsyncIterator[Intake]:
+    """Yield the intake of a writer."""
+    limits = limits_of(IngestConfig())
     async with postgres.open_pool(dsn, name="test", size=2, statement_timeout_s=10) as pool:
         registry = Registry()
+        intake = Intake(lambda messages: prepare(messages, registry.keys, limits, 10_000, MOST_US), 10_000_000)
         groundwork = Groundwork(pool, registry, registers=True)
-        writer = Writer(pool, registry, groundwork, lambda _stored, _is_all: None, Bounds(1000, 10_000, 20))
+        writer = Writer(pool, registry, groundwork, intake, lambda _stored, _is_all: None, Pace(1000, 0.01, 20))
         task = asyncio.create_task(writer.run())
         try:
-            yield writer
+            yield intake
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_batch_that_can_never_be_stored_holds_up_no_other_of_its_group(database: str) -> None:
-    async with writing(database) as writer:
-        good, poison = batch(("M1", TODAY_US, 1.0)), batch(("M\x00", TODAY_US, 2.0))
-        outcomes = [await writer.submit(each) for each in (good, poison, batch(("M2", TODAY_US, 3.0)))]
-        assert (await outcomes[0])[METER].tolist() == [STORED]
-        assert (await outcomes[2])[METER].tolist() == [STORED]
-        with pytest.raises(psycopg.DataError):
-            await outcomes[1]
-        assert (await (await writer.submit(batch(("M1", TODAY_US + 1, 1.0)))))[METER].tolist() == [STORED]
+def submit(intake: Intake, *entries: tuple[str, int, float]) -> "asyncio.Future[Verdict]":
+    """Hand a message of meter readings over: id, time, kWh; the future has what became of it."""
+    request = pb.IngestReadingsRequest()
+    for meter_id, time_us, kwh in entries:
+        reading = Reading(meter=MeterReading(meter_id=meter_id, kwh_consumed_ac=kwh, voltage=230.0))
+        reading.meter.recorded_at.FromMicroseconds(time_us)
+        request.readings.append(reading)
+    promise: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+
+    def settle(told: Verdict | Exception) -> None:
+        if isinstance(told, Exception):
+            promise.set_exception(told)
+        else:
+            promise.set_result(told)
+
+    assert intake.put_now(Message(request.SerializeToString(), UNARY, TODAY_US, settle))
+    return promise
+
+
+def counts(verdict: Verdict) -> tuple[int, int]:
+    return verdict.stored, verdict.duplicates
+
+
+async def test_a_message_that_can_never_be_stored_holds_up_no_other_of_its_group(database: str) -> None:
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as admin:
+        await admin.execute("ALTER TABLE meter_readings ADD CHECK (kwh_consumed_ac < 100)")
+    async with writing(database) as intake:
+        sent = [submit(intake, (name, TODAY_US, kwh)) for name, kwh in (("M1", 1.0), ("M3", 100.0), ("M2", 1.0))]
+        assert counts(await sent[0]) == (1, 0)
+        assert counts(await sent[2]) == (1, 0)
+        with pytest.raises(psycopg.DatabaseError):
+            await sent[1]
+        assert counts(await submit(intake, ("M1", TODAY_US + 1, 1.0))) == (1, 0)
 
 
 @pytest.mark.parametrize("expects_duplicates", [False, True])
 async def test_a_partition_that_somebody_dropped_is_made_again(database: str, expects_duplicates: bool) -> None:
-    async with writing(database) as writer:
+    async with writing(database) as intake:
         for repeat in range(2 if expects_duplicates else 1):
-            outcome = await (await writer.submit(batch(("M1", TODAY_US, 1.0))))
-            assert outcome[METER].tolist() == [DUPLICATE if repeat else STORED]
+            assert counts(await submit(intake, ("M1", TODAY_US, 1.0))) == ((0, 1) if repeat else (1, 0))
         async with await psycopg.AsyncConnection.connect(database, autocommit=True) as admin:
             await admin.execute("DROP TABLE meter_readings_20260210")
-        outcome = await (await writer.submit(batch(("M1", TODAY_US, 1.0), ("M1", TODAY_US + 1, 1.0))))
-        assert outcome[METER].tolist() == [STORED, STORED]
+        assert counts(await submit(intake, ("M1", TODAY_US, 1.0), ("M1", TODAY_US + 1, 1.0))) == (2, 0)
 
 
 async def test_a_group_over_more_days_than_a_transaction_may_lock_is_stored_whole(database: str) -> None:
-    async with writing(database) as writer:
+    async with writing(database) as intake:
         entries = [("M1", TODAY_US - day * DAY_US, 1.0) for day in range(100)]
-        assert set((await (await writer.submit(batch(*entries))))[METER].tolist()) == {STORED}
-        assert set((await (await writer.submit(batch(*entries, ("M2", TODAY_US, 1.0)))))[METER].tolist()[:-1]) == {
-            DUPLICATE
-        }
+        assert counts(await submit(intake, *entries)) == (100, 0)
+        assert counts(await submit(intake, *entries, ("M2", TODAY_US, 1.0))) == (1, 100)

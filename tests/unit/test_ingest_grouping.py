@@ -4,43 +4,37 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest_service.batches import DUPLICATE, REJECTED, STORED, Batch, Message, Verdict, prepare
+from ingest_service.config import IngestConfig
+from ingest_service.framing import UNARY
 from ingest_service.groundwork import NotedHours
-from ingest_service.grouping import (
-    DAY_US,
-    DUPLICATE,
-    HOUR_US,
-    STORED,
-    UNKNOWN_DEVICE,
-    UNKNOWN_METER,
-    group,
-    hours_named,
-    matching,
-    split_by_days,
-)
-from ingest_service.readings import KINDS, METER, VEHICLE, Batch, Columns, KeyedRows, join, newest_by_device
-from ingest_service.validation import Judged
-from ingest_service.verdicts import verdict
+from ingest_service.grouping import DAY_US, HOUR_US, group, hours_named, matching, split_by_days
+from ingest_service.ingestion import limits_of
+from ingest_service.readings import KINDS, METER, VEHICLE, KeyedRows, join, newest_by_device
 from ingest_service.writer import _by_batch
-from wattstream.api.ingest.v1.ingest_pb2 import RejectionReason
+from wattstream.api.ingest.v1 import ingest_pb2 as pb
+from wattstream.api.telemetry.v1.telemetry_pb2 import Reading, VehicleReading
 
-KEYS = {METER: {"M1": 1, "M2": 2}, VEHICLE: {"V3": 3, "V4": 4}}
+KEYS = {METER: {b"M1": 1, b"M2": 2}, VEHICLE: {b"V3": 3, b"V4": 4}}
+NOW_US = 1000 * DAY_US
+LIMITS = limits_of(IngestConfig(retention_days=100_000))
 _Reading = tuple[str, str, int, float]  # vehicle, meter it names, time, soc
 
 
-def columns_of_vehicles(readings: list[_Reading]) -> Columns:
-    return Columns(
-        VEHICLE,
-        np.arange(len(readings)),
-        [reading[0] for reading in readings],
-        [reading[1] for reading in readings],
-        np.array([reading[2] for reading in readings], np.int64),
-        np.array([(reading[3], 0.5, 20.0) for reading in readings], np.float64).reshape(-1, 3),
-    )
-
-
-def batch(vehicles: list[_Reading], received_at_us: int = 0) -> Batch:
-    nothing = Columns(METER, np.arange(0), [], [], np.zeros(0, np.int64), np.zeros((0, 2)))
-    return Batch(nothing, columns_of_vehicles(vehicles), received_at_us)
+def batch(vehicles: list[_Reading], received_at_us: int = 0, told: list[Verdict | Exception] | None = None) -> Batch:
+    readings = [
+        Reading(
+            vehicle=VehicleReading(vehicle_id=name, meter_id=meter, soc=soc, kwh_delivered_dc=0.5, battery_temp=20.0)
+        )
+        for name, meter, _, soc in vehicles
+    ]
+    for reading, (_, _, time_us, _) in zip(readings, vehicles, strict=True):
+        reading.vehicle.recorded_at.FromMicroseconds(time_us)
+    data = pb.IngestReadingsRequest(readings=readings).SerializeToString()
+    settle = (told if told is not None else []).append
+    one = prepare([Message(data, UNARY, received_at_us, settle)], KEYS, LIMITS, 10_000, NOW_US)
+    one.look_up(KEYS)
+    return one
 
 
 def rows(entries: list[tuple[int, int, int]]) -> KeyedRows:
@@ -52,8 +46,8 @@ def rows(entries: list[tuple[int, int, int]]) -> KeyedRows:
 
 READINGS = st.lists(
     st.tuples(
-        st.sampled_from(["V3", "V4", "V?"]),
-        st.sampled_from(["", "M1", "M2", "M?"]),
+        st.sampled_from(["V3", "V4", "V-unknown"]),
+        st.sampled_from(["", "M1", "M2", "M-unknown"]),
         st.integers(0, 5),
         st.floats(0, 100),
     ),
@@ -65,20 +59,19 @@ READINGS = st.lists(
 def test_each_identity_is_stored_once_with_the_first_value_and_outcomes_add_up(
     sent: list[list[_Reading]], data: st.DataObject
 ) -> None:
-    batches = [batch(readings, received_at_us=1000 + i) for i, readings in enumerate(sent)]
-    found = group(VEHICLE, batches, KEYS)
+    told: list[list[Verdict | Exception]] = [[] for _ in sent]
+    batches = [batch(readings, 1000 + i, told[i]) for i, readings in enumerate(sent)]
+    found = group(VEHICLE, batches)
     first: dict[tuple[int, int], tuple[int, float, int]] = {}
     expected = []
     for i, readings in enumerate(sent):
         for name, meter, time, soc in readings:
-            if name == "V?":
-                expected.append(UNKNOWN_DEVICE)
-            elif meter == "M?":
-                expected.append(UNKNOWN_METER)
+            if "unknown" in name or "unknown" in meter:
+                expected.append(REJECTED)
             else:
-                identity = KEYS[VEHICLE][name], time
+                identity = KEYS[VEHICLE][name.encode()], time
                 expected.append(DUPLICATE if identity in first else STORED)
-                first.setdefault(identity, (KEYS[METER].get(meter, 0), soc, 1000 + i))
+                first.setdefault(identity, (KEYS[METER].get(meter.encode(), 0), soc, 1000 + i))
     kept = found.rows
     identities = list(zip(kept.key.tolist(), kept.recorded_at_us.tolist(), strict=True))
     assert identities == sorted(first)
@@ -91,27 +84,26 @@ def test_each_identity_is_stored_once_with_the_first_value_and_outcomes_add_up(
     assert np.count_nonzero(settled == STORED) == np.count_nonzero(new)
     nothing = np.zeros(0, np.int8)
     for one, outcomes in zip(batches, _by_batch(batches, {METER: nothing, VEHICLE: settled}), strict=True):
-        told = verdict(Judged(one, []), outcomes)
-        assert told.stored + told.duplicates + len(told.rejections) == len(one)
-        assert [r.reason for r in told.rejections] == [RejectionReason.REJECTION_REASON_UNKNOWN_DEVICE] * len(
-            told.rejections
-        )
+        one.settle(outcomes)
+    for readings, [verdict] in zip(sent, told, strict=True):
+        assert isinstance(verdict, Verdict)
+        assert verdict.stored + verdict.duplicates + len(verdict.rejections) == verdict.readings == len(readings)
+        reasons = {r.reason for r in verdict.rejections}
+        assert reasons <= {pb.RejectionReason.REJECTION_REASON_UNKNOWN_DEVICE}
 
 
 def test_a_rejection_for_an_unknown_device_names_the_field_and_the_device() -> None:
-    one = batch([("V3", "M1", 1, 50.0), ("V?", "", 2, 50.0), ("V4", "M?", 3, 50.0)])
-    outcomes = {METER: np.zeros(0, np.int8), VEHICLE: group(VEHICLE, [one], KEYS).outcomes}
-    told = verdict(Judged(one, []), outcomes)
-    assert [(r.index, r.field, r.message.split(" is ")[0]) for r in told.rejections] == [
-        (1, "vehicle.vehicle_id", "'V?'"),
-        (2, "vehicle.meter_id", "'M?'"),
+    one = batch([("V3", "M1", 1, 50.0), ("V-unknown", "", 2, 50.0), ("V4", "M-unknown", 3, 50.0)])
+    assert [(r.index, r.field, r.message.split(" is ")[0]) for r in one.rejections[0]] == [
+        (1, "vehicle.vehicle_id", "'V-unknown'"),
+        (2, "vehicle.meter_id", "'M-unknown'"),
     ]
 
 
 @given(st.lists(st.lists(st.integers(0, 400), max_size=30), min_size=2, max_size=2), st.integers(1, 40))
 def test_a_split_holds_each_row_once_and_few_days_a_part(days: list[list[int]], most: int) -> None:
     groups = {
-        kind: group(VEHICLE, [batch([("V3", "", day * DAY_US + i, 1.0) for i, day in enumerate(of_kind)])], KEYS)
+        kind: group(VEHICLE, [batch([("V3", "", day * DAY_US + i, 1.0) for i, day in enumerate(of_kind)])])
         for kind, of_kind in zip(KINDS, days, strict=True)
     }
     parts = split_by_days(groups, most)
@@ -179,6 +171,6 @@ def test_the_newest_of_each_device_is_kept_of_equals_the_first(entries: list[tup
 
 
 def test_of_two_batches_the_one_that_came_first_has_its_value_stored() -> None:
-    found = group(VEHICLE, [batch([("V3", "", 1, 1.0)]), batch([("V3", "", 1, 2.0), ("V3", "", 2, 3.0)])], KEYS)
+    found = group(VEHICLE, [batch([("V3", "", 1, 1.0)]), batch([("V3", "", 1, 2.0), ("V3", "", 2, 3.0)])])
     assert found.outcomes.tolist() == [STORED, DUPLICATE, STORED]
     assert found.rows.values[:, 0].tolist() == [1.0, 3.0]

@@ -8,17 +8,19 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest_service.batches import REJECTED, STORED, Batch, Message, prepare
 from ingest_service.config import IngestConfig
-from ingest_service.decoding import decode
+from ingest_service.decoding import Keys
+from ingest_service.framing import UNARY
 from ingest_service.ingestion import limits_of
 from ingest_service.readings import KINDS, METER, VEHICLE
-from ingest_service.validation import ID_RULE, Judged, Rejection, judge
+from ingest_service.validation import ID_RULE, Rejection
 from wattstream.api.ingest.v1 import ingest_pb2 as pb
 from wattstream.api.telemetry.v1.telemetry_pb2 import MeterReading, Reading, VehicleReading
 
 NOW_S = 1_770_734_820
 LIMITS = limits_of(IngestConfig())
-NOBODY: dict[object, set[str]] = {kind: set() for kind in KINDS}
+NOBODY: Keys = {kind: {} for kind in KINDS}
 REASON = {name.removeprefix("REJECTION_REASON_"): number for name, number in pb.RejectionReason.items()}
 UNSET = None
 FIVE_MINUTES = 300
@@ -44,14 +46,24 @@ def vehicle(**changed: object) -> Reading:
     return Reading(vehicle=VehicleReading(**given_))  # type: ignore[arg-type]
 
 
-def judged(*readings: Reading) -> Judged:
-    return judge(decode(readings), NOBODY, LIMITS, NOW_S * 1_000_000)  # type: ignore[arg-type]
+def judged(*readings: Reading, known: Keys = NOBODY) -> Batch:
+    data = pb.IngestReadingsRequest(readings=readings).SerializeToString()
+    message = Message(data, UNARY, NOW_S * 1_000_000, lambda _: None)
+    return prepare([message], known, LIMITS, 10_000, NOW_S * 1_000_000)
+
+
+def rejections(batch: Batch) -> list[Rejection]:
+    return batch.rejections.get(0, [])
+
+
+def good(batch: Batch) -> int:
+    return sum(int((outcomes == STORED).sum()) for outcomes in batch.outcomes.values())
 
 
 def only_rejection(reading: Reading) -> tuple[str, int, str]:
     found = judged(reading)
-    assert len(found.batch) == 0
-    [rejection] = found.rejections
+    assert good(found) == 0
+    [rejection] = rejections(found)
     assert rejection.index == 0
     return rejection.field, rejection.reason, rejection.message
 
@@ -172,18 +184,19 @@ def test_a_bad_time_is_a_rejection_of_its_kind(stamp: Timestamp, reason: str, me
 )
 def test_zeros_that_are_set_and_the_ends_of_ranges_are_good(reading: Reading) -> None:
     found = judged(reading)
-    assert found.rejections == []
-    assert len(found.batch) == 1
+    assert rejections(found) == []
+    assert good(found) == 1
 
 
 def test_a_reading_keeps_its_values_to_the_last_bit_and_its_time_to_the_microsecond() -> None:
     stamp = Timestamp(seconds=NOW_S, nanos=123_456_789)
-    batch = judged(vehicle(recorded_at=stamp, soc=math.nextafter(20.7, 21)), meter(voltage=5e-324)).batch
-    assert batch.vehicle.recorded_at_us.tolist() == [NOW_S * 1_000_000 + 123_456]
-    assert batch.vehicle.values.tolist() == [[math.nextafter(20.7, 21), 0.4227, 30.1]]
-    assert (batch.vehicle.device_id, batch.vehicle.meter_id) == (["V1"], ["M1"])
-    assert batch.meter.values.tolist() == [[0.4796, 5e-324]]
-    assert batch.received_at_us == NOW_S * 1_000_000
+    batch = judged(vehicle(recorded_at=stamp, soc=math.nextafter(20.7, 21)), meter(voltage=5e-324))
+    of_vehicle, of_meter = batch.columns[VEHICLE], batch.columns[METER]
+    assert of_vehicle.recorded_at_us.tolist() == [NOW_S * 1_000_000 + 123_456]
+    assert of_vehicle.values.tolist() == [[math.nextafter(20.7, 21), 0.4227, 30.1]]
+    assert (of_vehicle.new_ids, of_vehicle.new_meter_ids) == ({0: b"V1"}, {0: b"M1"})
+    assert of_meter.values.tolist() == [[0.4796, 5e-324]]
+    assert batch.received_at_us.tolist() == [NOW_S * 1_000_000]
 
 
 def test_of_several_faults_the_first_field_is_named() -> None:
@@ -193,16 +206,16 @@ def test_of_several_faults_the_first_field_is_named() -> None:
 
 
 def test_ids_that_were_good_before_are_not_looked_at_again() -> None:
-    known = {METER: {"M 1"}, VEHICLE: set[str]()}
-    found = judge(decode([meter(meter_id="M 1"), vehicle(meter_id="M 1")]), known, LIMITS, NOW_S * 1_000_000)
-    assert found.rejections == []
+    found = judged(meter(meter_id="M 1"), vehicle(meter_id="M 1"), known={METER: {b"M 1": 7}, VEHICLE: {}})
+    assert rejections(found) == []
+    assert (found.columns[METER].key.tolist(), found.columns[VEHICLE].meter_key.tolist()) == ([7], [7])
 
 
 def test_a_full_batch_of_the_longest_rejections_fits_into_a_message_that_any_client_accepts() -> None:
     batch = [vehicle(vehicle_id="\U0010ffff" * 100)] * 5000 + [vehicle(meter_id="\x01" * 100)] * 5000
-    rejections = judged(*batch).rejections
-    assert len(rejections) == 10_000
-    response = pb.IngestReadingsResponse(rejections=[_message(rejection) for rejection in rejections])
+    found = rejections(judged(*batch))
+    assert len(found) == 10_000
+    response = pb.IngestReadingsResponse(rejections=[_message(rejection) for rejection in found])
     assert response.ByteSize() < 4 * 1024 * 1024
 
 
@@ -235,18 +248,20 @@ BAD = st.sampled_from(
 @given(st.lists(st.one_of(GOOD.map(lambda r: (True, r)), BAD.map(lambda r: (False, r))), max_size=40))
 def test_every_reading_is_kept_in_order_or_rejected_by_its_index(mix: list[tuple[bool, Reading]]) -> None:
     found = judged(*(reading for _, reading in mix))
-    kept = [index for kind in KINDS for index in found.batch.of(kind).index.tolist()]
+    kept = [i for kind in KINDS for i in found.columns[kind].index[found.outcomes[kind] == STORED].tolist()]
     assert sorted(kept) == [i for i, (is_good, _) in enumerate(mix) if is_good]
-    assert [r.index for r in found.rejections] == [i for i, (is_good, _) in enumerate(mix) if not is_good]
+    assert [r.index for r in rejections(found)] == [i for i, (is_good, _) in enumerate(mix) if not is_good]
     for kind in KINDS:
-        columns = found.batch.of(kind)
+        columns = found.columns[kind]
         assert columns.index.tolist() == sorted(columns.index.tolist())
-        sent = [getattr(mix[i][1], kind.name) for i in columns.index.tolist()]
-        assert columns.device_id == [getattr(reading, f"{kind.name}_id") for reading in sent]
+        kept_rows = np.flatnonzero(found.outcomes[kind] == STORED)
+        sent = [getattr(mix[i][1], kind.name) for i in columns.index[kept_rows].tolist()]
+        ids = [columns.new_ids[row].decode() for row in kept_rows.tolist()]
+        assert ids == [getattr(reading, f"{kind.name}_id") for reading in sent]
         times = [r.recorded_at.seconds * 1_000_000 + r.recorded_at.nanos // 1000 for r in sent]
-        assert columns.recorded_at_us.tolist() == times
-        assert columns.values.tolist() == [[getattr(r, name) for name in kind.values] for r in sent]
-        assert columns.values.shape == (len(columns), len(kind.values))
+        assert columns.recorded_at_us[kept_rows].tolist() == times
+        assert columns.values[kept_rows].tolist() == [[getattr(r, name) for name in kind.values] for r in sent]
+        assert set(found.outcomes[kind].tolist()) <= {STORED, REJECTED}
 
 
 @given(st.floats(), st.floats(), st.integers(-(2**63), 2**63 - 1), st.integers(-(2**31), 2**31 - 1), st.text())
@@ -255,4 +270,4 @@ def test_no_input_breaks_the_judge(soc: float, temperature: float, seconds: int,
     reading.vehicle.recorded_at.seconds, reading.vehicle.recorded_at.nanos = seconds, nanos
     with np.errstate(all="raise"):
         found = judged(reading)
-    assert len(found.batch) + len(found.rejections) == 1
+    assert good(found) + len(rejections(found)) == 1

@@ -47,7 +47,7 @@ BEGIN
             partition := parent || to_char(day, '_YYYYMMDD');
             CONTINUE WHEN to_regclass(partition) IS NOT NULL;
             EXECUTE format(
-                'CREATE TABLE %I (LIKE %I INCLUDING INDEXES) WITH ('
+                'CREATE TABLE %I (LIKE %I INCLUDING INDEXES INCLUDING CONSTRAINTS) WITH ('
                 'autovacuum_vacuum_insert_threshold = 50000, autovacuum_vacuum_insert_scale_factor = 0.02, '
                 'autovacuum_analyze_threshold = 50000)',
                 partition, parent);

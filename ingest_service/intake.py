@@ -1,0 +1,102 @@
+"""Where messages wait to be stored: bounded in bytes, first come, first served."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from ingest_service.batches import Batch, Message
+
+# Enough for numpy to be fast, and little enough for the event loop not to notice.
+_BATCH_BYTES = 256 * 1024
+_OVERHEAD_BYTES = 400  # what a message costs beside its own bytes, about
+
+
+class Intake:
+    """Messages that wait. They are decoded in batches: when enough have come for one, or when they are taken.
+
+    Args:
+        prepare: decodes and judges messages.
+        most_bytes: how much may wait, or be under way to the database; one message always may.
+
+    Attributes:
+        prepare: as given.
+    """
+
+    def __init__(self, prepare: Callable[[Sequence[Message]], Batch], most_bytes: int) -> None:
+        self.prepare = prepare
+        self._most_bytes = most_bytes
+        self._raw: list[Message] = []
+        self._raw_bytes = 0
+        self._batches: deque[Batch] = deque()
+        self._bytes = 0
+        self._arrived = asyncio.Event()
+        self._enough = asyncio.Event()
+        self._freed = asyncio.Event()
+        self._turn = asyncio.Lock()
+
+    def put_now(self, message: Message) -> bool:
+        """Take a message in if there is room for it, and no other waits for room; tell whether that was so."""
+        if self._turn.locked() or not self._fits(message):
+            return False
+        self._put(message)
+        return True
+
+    async def put(self, message: Message) -> None:
+        """Take a message in as soon as there is room for it; first come, first served."""
+        if not self.put_now(message):
+            async with self._turn:
+                while not self._fits(message):
+                    self._freed.clear()
+                    await self._freed.wait()
+                self._put(message)
+
+    def _put(self, message: Message) -> None:
+        self._raw.append(message)
+        size = len(message.data)
+        self._raw_bytes += size
+        self._bytes += size + _OVERHEAD_BYTES
+        if self._raw_bytes >= _BATCH_BYTES:
+            self._make_batch()
+        self._arrived.set()
+
+    def is_busy(self) -> bool:
+        """Tell whether messages wait."""
+        return bool(self._raw or self._batches)
+
+    async def arrival(self) -> None:
+        """Return when messages wait."""
+        await self._arrived.wait()
+
+    async def gather(self, most_s: float) -> None:
+        """Return when messages for a whole batch wait, or after `most_s` seconds."""
+        self._enough.clear()
+        if not self._batches:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(most_s):
+                    await self._enough.wait()
+
+    def take(self, readings: int) -> list[Batch]:
+        """Take batches of at least so many readings, or all that wait."""
+        taken: list[Batch] = []
+        while readings > 0 and self.is_busy():
+            if not self._batches:
+                self._make_batch()
+            taken.append(self._batches.popleft())
+            readings -= sum(framed.readings for framed in taken[-1].framed)
+        if not self.is_busy():
+            self._arrived.clear()
+        return taken
+
+    def release(self, batches: Sequence[Batch]) -> None:
+        """Make the room of batches free again."""
+        self._bytes -= sum(len(message.data) + _OVERHEAD_BYTES for batch in batches for message in batch.messages)
+        self._freed.set()
+
+    def _fits(self, message: Message) -> bool:
+        return self._bytes == 0 or self._bytes + len(message.data) + _OVERHEAD_BYTES <= self._most_bytes
+
+    def _make_batch(self) -> None:
+        raw, self._raw, self._raw_bytes = self._raw, [], 0
+        self._batches.append(self.prepare(raw))
+        self._enough.set()
