@@ -16,7 +16,7 @@ from wattstream.api.analytics.v1 import analytics_pb2
 from wattstream.api.ingest.v1 import fleet_pb2, ingest_pb2
 from wattstream.api.state.v1 import state_pb2
 from wattstream.api.telemetry.v1.telemetry_pb2 import MeterReading, Reading
-from wattstream.client import Client, FieldViolation, Retry, ServiceError
+from wattstream.client import BatchOutcome, Client, FieldViolation, Limits, Retry, ServiceError
 
 SERVICES = [
     ingest_pb2.DESCRIPTOR.services_by_name["IngestService"],
@@ -77,20 +77,22 @@ def test_upload_sends_every_batch_as_a_message(client: Client, channel: Any, bac
     assert call.result().stored == 3
 
 
-def test_stream_sends_numbered_batches_and_half_closes_after_the_last_acknowledgement(
+def test_a_sender_sends_numbered_batches_and_half_closes_after_the_last_acknowledgement(
     client: Client, channel: Any, background: ThreadPoolExecutor
 ) -> None:
-    batches = [[READING], [READING, READING]]
-    call = background.submit(lambda: list(client.stream(batches)))
+    sender = client.sender(limits=Limits(batch_readings=2, linger_s=0))
+    future = sender.send_batch([READING] * 3)
     _, rpc = channel.take_stream_stream(INGEST["StreamReadings"])
-    ids = [rpc.take_request().batch_id, rpc.take_request().batch_id]
-    acks = [ingest_pb2.BatchAck(batch_id=1, stored=1), ingest_pb2.BatchAck(batch_id=2, duplicates=2)]
+    requests = [ingest_pb2.StreamReadingsRequest.FromString(rpc.take_request()) for _ in range(2)]
+    acks = [ingest_pb2.BatchAck(batch_id=1, stored=2), ingest_pb2.BatchAck(batch_id=2, duplicates=1)]
     rpc.send_response(ingest_pb2.StreamReadingsResponse(acks=acks))
+    closing = background.submit(sender.close)
     rpc.requests_closed()
     rpc.terminate((), *OK)
+    closing.result()
 
-    assert ids == [1, 2]
-    assert [(done.batch, done.ack) for done in call.result()] == list(zip(batches, acks, strict=True))
+    assert [(request.batch_id, len(request.readings)) for request in requests] == [(1, 2), (2, 1)]
+    assert future.result() == BatchOutcome(3, {}, 1)
 
 
 def test_assign_sends_both_ends_and_returns_the_assignment(

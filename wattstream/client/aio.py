@@ -104,7 +104,7 @@ class AsyncSender:
             await self._worker.until(lambda: self._delivery.ended_to >= target)
 
     async def close(self, timeout_s: float = 30.0) -> None:
-        """Wait, for so long at most, until everything has come to its end, then end the connection; see Sender.close."""
+        """Wait, for so long at most, until all has come to its end, then end the connection; see Sender.close."""
         if self._closed:
             return
         self._closed = True

@@ -19,6 +19,7 @@ from wattstream.client.reporting import Reporter, fail
 from wattstream.client.retry import Attempts, Retry
 
 _GOODBYE_S = 2.0
+_REPLACED = "Internal error from Core"
 
 
 class AsyncWorker:
@@ -121,7 +122,7 @@ class AsyncWorker:
             try:
                 response = await self._read(call)
             except grpc.aio.AioRpcError as error:
-                lost = from_rpc_error(error)
+                lost = _status(error)
                 return None if self._ends() and lost.transient else lost
             if response is None:
                 return None if self._ends() else ServiceError("UNAVAILABLE", "the service ended the stream")
@@ -178,3 +179,14 @@ class AsyncWorker:
         self.error = error
         fail(self._delivery.tickets.failed(), lambda _: error)
         self.wake()
+
+
+def _status(error: grpc.aio.AioRpcError) -> ServiceError:
+    """Return how a call has ended.
+
+    grpc.aio replaces the service's own status where a write fails as it arrives (grpc/grpc#36066). What it was, the
+    next connection tells.
+    """
+    if error.code() is grpc.StatusCode.INTERNAL and error.details() == _REPLACED:
+        return ServiceError("UNAVAILABLE", "the stream ended while a batch was written")
+    return from_rpc_error(error)
