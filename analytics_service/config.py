@@ -16,6 +16,7 @@ class AnalyticsConfig:
     log_level: str = setting(
         "info", "least level that is logged", shared=True, choices=("debug", "info", "warning", "error")
     )
+    workers: int = setting(1, "processes that share the address, and the connections that come to it", at_least=1)
     default_deadline_s: float = setting(30.0, "deadline of calls that come without one, in seconds", at_least=0.001)
     drain_s: float = setting(10.0, "how long open calls may take to end at shutdown, in seconds", at_least=0)
     statement_timeout_s: float = setting(30.0, "how long one SQL statement may take, in seconds", at_least=0.001)

@@ -16,6 +16,7 @@ class StateConfig:
     log_level: str = setting(
         "info", "least level that is logged", shared=True, choices=("debug", "info", "warning", "error")
     )
+    workers: int = setting(1, "processes that share the address, and the connections that come to it", at_least=1)
     default_deadline_s: float = setting(10.0, "deadline of unary calls that come without one, in seconds", at_least=0.1)
     drain_s: float = setting(10.0, "how long open calls may take to end at shutdown, in seconds", at_least=0.0)
     online_within_s: float = setting(

@@ -22,7 +22,7 @@ from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health_pb2_grpc
 
 from wattstream import config as configuration
-from wattstream import health, logs, reflection, tasks
+from wattstream import health, logs, reflection, tasks, workers
 from wattstream.interceptors import CallInterceptor
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -45,6 +45,10 @@ class ServerConfig(Protocol):
     @property
     def default_deadline_s(self) -> float:
         """Deadline of unary calls that come without one."""
+
+    @property
+    def workers(self) -> int:
+        """How many processes share the address."""
 
     @property
     def drain_s(self) -> float:
@@ -95,6 +99,8 @@ def main(area: str, cls: type[AnyConfig], lifespan: Lifespan[AnyConfig]) -> None
         epilog=f"environment:\n{configuration.explain(cls, area)}",
     )
     parser.add_argument("--print-config", action="store_true", help="show the configuration, secrets masked, and exit")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that share the address")
+    parser.add_argument(workers.OPTION, type=int, dest="pipe", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     try:
         config = configuration.load(cls, area, os.environ)
@@ -104,9 +110,12 @@ def main(area: str, cls: type[AnyConfig], lifespan: Lifespan[AnyConfig]) -> None
         sys.stdout.write(configuration.describe(config, area) + "\n")
         return
     logs.configure(area, config.log_level)
+    count = config.workers if arguments.workers is None else arguments.workers
     try:
+        if count > 1 and arguments.pipe is None:
+            sys.exit(uvloop.run(_supervise(area, config.listen, count)))
         _tune_collector()
-        uvloop.run(_run_until_signal(config, lifespan))
+        uvloop.run(_run_until_signal(config, lifespan, arguments.pipe))
     except StartError as error:
         sys.exit(f"{area}: {error}")
     except Exception:
@@ -114,7 +123,16 @@ def main(area: str, cls: type[AnyConfig], lifespan: Lifespan[AnyConfig]) -> None
         sys.exit(1)
 
 
-async def _run_until_signal(config: AnyConfig, lifespan: Lifespan[AnyConfig]) -> None:
+async def _supervise(area: str, listen: str, count: int) -> int:
+    if listen.endswith(":0"):
+        raise StartError(f"{count} workers need a port to share, and {listen} says to take any")
+    try:
+        return await workers.supervise(f"{area}_service", listen, count)
+    except OSError:
+        raise StartError(_in_use(listen)) from None
+
+
+async def _run_until_signal(config: AnyConfig, lifespan: Lifespan[AnyConfig], pipe: int | None) -> None:
     stopping = asyncio.Event()
     starting = asyncio.current_task()
 
@@ -125,8 +143,10 @@ async def _run_until_signal(config: AnyConfig, lifespan: Lifespan[AnyConfig]) ->
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
+    if pipe is not None:
+        workers.watch_parent(pipe, stop)
     try:
-        async with serving(config, lifespan) as address:
+        async with serving(config, lifespan, share_port=pipe is not None) as address:
             starting = None
             log.info("serving", address=address)
             await stopping.wait()
@@ -138,14 +158,18 @@ async def _run_until_signal(config: AnyConfig, lifespan: Lifespan[AnyConfig]) ->
 
 
 @asynccontextmanager
-async def serving(config: AnyConfig, lifespan: Lifespan[AnyConfig]) -> AsyncIterator[str]:
+async def serving(config: AnyConfig, lifespan: Lifespan[AnyConfig], *, share_port: bool = False) -> AsyncIterator[str]:
     """Serve a service and yield its address, host:port; on leaving, drain and stop it.
+
+    With `share_port`, other processes may listen on the same address.
 
     Raises:
         StartError: the address cannot be listened on.
     """
     async with lifespan(config) as parts:
-        server = grpc.aio.server(interceptors=(CallInterceptor(config.default_deadline_s),), options=_options())
+        server = grpc.aio.server(
+            interceptors=(CallInterceptor(config.default_deadline_s),), options=_options(share_port)
+        )
         parts.register(server)
         health_servicer = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
@@ -167,14 +191,18 @@ def _listen(server: grpc.aio.Server, address: str) -> int:
     try:
         return server.add_insecure_port(address)
     except RuntimeError:
-        raise StartError(f"cannot listen on {address}: is it in use?") from None
+        raise StartError(_in_use(address)) from None
 
 
-def _options() -> list[tuple[str, Any]]:
+def _in_use(address: str) -> str:
+    return f"cannot listen on {address}: is it in use?"
+
+
+def _options(share_port: bool) -> list[tuple[str, Any]]:
     return [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", 4 * MAX_MESSAGE_BYTES),
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(share_port)),
         # Finds peers that are gone without a word, and lets clients ask as often.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),

@@ -36,6 +36,7 @@ PROGRAM = textwrap.dedent(
         listen: str = setting("127.0.0.1:0", "address to listen on")
         log_level: str = setting("info", "least level", shared=True, choices=("info", "warning"))
         default_deadline_s: float = setting(10.0, "deadline")
+        workers: int = setting(1, "workers", at_least=1)
         drain_s: float = setting(30.0, "drain", at_least=0)
         postgres_dsn: str = setting("", "the database, if any", shared=True, secret=True)
 
