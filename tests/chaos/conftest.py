@@ -4,7 +4,6 @@ clients that keep a ledger of what was acknowledged meanwhile."""
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from psycopg.conninfo import make_conninfo
 
-from tests.chaos.way import Way
+from tests.chaos.way import Way, free_address
 from wattstream import embedded, migrate
 from wattstream.api.ingest.v1 import ingest_pb2 as pb
 from wattstream.api.ingest.v1 import ingest_pb2_grpc
@@ -32,12 +31,6 @@ from wattstream.api.telemetry.v1.telemetry_pb2 import Reading
 NOWHERE = "127.0.0.1:1"
 START_S = int(time.time()) - 86_400
 INGEST = "wattstream.api.ingest.v1.IngestService"
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 class Postgres:

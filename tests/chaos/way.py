@@ -1,8 +1,16 @@
 """A way to PostgreSQL that can be closed: what the network does to connections."""
 
 import asyncio
+import socket
+from collections.abc import Callable
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 class Way:
