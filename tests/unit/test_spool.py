@@ -140,6 +140,7 @@ def test_readings_that_are_too_old_are_dropped_whatever_the_policy(path: Path) -
         assert spool.wants_room(SIZE)
         assert spool.make_room(SIZE, 0) == [1, 2]
         assert numbers(spool) == [3]
+        assert not spool.wants_room(SIZE)
 
 
 def test_a_full_disk_is_told_and_what_was_there_stays(path: Path) -> None:

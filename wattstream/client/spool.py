@@ -1,5 +1,6 @@
 """Readings on disk until they are acknowledged: a SQLite file that outlives the process, and the power."""
 
+import math
 import os
 import sqlite3
 import threading
@@ -18,6 +19,7 @@ from wattstream.client.spool_file import SpoolError, SpoolFullError, prepare
 WhenFull = Literal["refuse", "drop_oldest", "thin_middle"]
 
 _SLACK = 20  # a full spool is emptied by this part of its bound at least, so that it is not full again at once
+_LOOKS = 100
 _ROW_BYTES = 32
 
 
@@ -67,8 +69,8 @@ class Spool:
             path: the file, made where there is none. Beside it lies another while it is in use.
             max_bytes: bound of what it holds, each reading with its row; the files may be about a tenth larger, and
                 4 MiB.
-            max_age_s: readings that are older are dropped, whatever the policy; looked at when readings are added and
-                when it is opened. None: no reading is too old.
+            max_age_s: readings that are older are dropped, whatever the policy; looked at when readings are added, and a
+                hundredth of that time after the last look at the earliest. None: no reading is too old.
             when_full: what to do with a reading that does not fit.
             keep_rejected: how many rejected readings to keep for inspection, the newest ones.
         """
@@ -76,6 +78,7 @@ class Spool:
         self.count = self.bytes = self.last_seq = 0
         self._max_bytes, self._max_age_s = max_bytes, max_age_s
         self._when_full, self._keep_rejected = when_full, keep_rejected
+        self._looked_at = -math.inf
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
 
@@ -153,7 +156,8 @@ class Spool:
 
     def wants_room(self, size: int) -> bool:
         """Return whether there may be something to drop before readings of `size` bytes are appended."""
-        return self._max_age_s is not None or self.bytes + size > self._max_bytes
+        ages = self._max_age_s is not None and time.monotonic() >= self._looked_at + self._max_age_s / _LOOKS
+        return ages or self.bytes + size > self._max_bytes
 
     def make_room(self, size: int, after: int) -> list[int]:
         """Drop what is too old, and what the policy says to make room for `size` bytes; return the numbers, in order.
@@ -186,6 +190,7 @@ class Spool:
     def _expired(self, connection: sqlite3.Connection, after: int) -> dict[int, int]:
         if self._max_age_s is None:
             return {}
+        self._looked_at = time.monotonic()
         return dict(connection.execute(_sql("expired"), (after, time.time() - self._max_age_s)).fetchall())
 
     def _dropped(self, connection: sqlite3.Connection, after: int, lacking: int, size: int) -> dict[int, int]:
