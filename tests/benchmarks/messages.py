@@ -85,6 +85,11 @@ class Load:
             for numbers in (np.arange(part, self.devices, parts) for part in range(parts))
         ]
 
+    def occupancy_data(self, meter_keys: Sequence[int], vehicle_keys: Sequence[int]) -> bytes:
+        """Return of the vehicles' readings who was where: meter and vehicle key, time, and DC energy."""
+        keys = {"meter_key": meter_keys, "vehicle_key": vehicle_keys}
+        return self._copy_data(np.arange(self.devices), keys, ("kwh_delivered_dc",))
+
     def _copy_data(self, numbers: NDArray[np.int64], keys: dict[str, Sequence[int]], values: Sequence[str]) -> bytes:
         """Return rows (keys..., recorded_at, values...) of some devices in the format of binary COPY."""
         layout = [*((name, ">i4") for name in keys), ("time", ">i8"), *((name, ">f8") for name in values)]

@@ -78,7 +78,7 @@ def _row(on: Stage, before: Used, readings: int, seconds: float) -> Row:
 
 
 def copied(on: Stage, minutes: int, connections: int, commit_minutes: int) -> Row:
-    """Measure COPY of ready-made bytes, sorted: each connection has some devices, and commits so many minutes at once."""
+    """Measure COPY of ready-made bytes, sorted: a connection has a part of the devices and commits minutes at a time."""
     loads = [on.load(commit_minutes) for _ in range(0, minutes, commit_minutes)]
     parts = zip(*(on.copy_data(load, connections) for load in loads), strict=True)
     opened = [psycopg.connect(on.dsn, autocommit=True) for _ in range(connections)]
