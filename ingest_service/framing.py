@@ -13,6 +13,7 @@ from wattstream.api.ingest.v1 import ingest_pb2
 
 _BATCH_ID = 0x08  # field 1, a varint
 _CONTINUES = 0x80
+_LONGEST_BATCH_ID = 10  # bytes, as any varint of 64 bits
 
 
 class Form(NamedTuple):
@@ -68,6 +69,8 @@ def _frame_usual(data: bytes, form: Form) -> Frames:
     if form is STREAM and size and data[0] == _BATCH_ID:
         position, shift, byte = 1, 0, _CONTINUES
         while byte & _CONTINUES:
+            if position > _LONGEST_BATCH_ID:
+                raise _UnusualError
             byte = data[position]
             batch_id |= (byte & 0x7F) << shift
             shift += 7

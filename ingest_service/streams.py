@@ -18,14 +18,16 @@ class _Stream:
     """What is under way of one stream.
 
     Attributes:
-        waiting_bytes: size of the messages that wait for their commit; there is none where it is 0.
-        told: verdicts, or what kept a message from being stored, that the sender has not been told yet.
+        waiting_bytes: size of the messages whose sender has not been told yet; there is none where it is 0.
+        told: what it will be told of those that have been stored: verdicts, or what kept a message from being stored.
+        told_bytes: size of those messages.
         changed: set when something here has changed.
     """
 
     form: Form
     waiting_bytes: int = 0
     told: list[Verdict | Exception] = field(default_factory=list)
+    told_bytes: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     room: asyncio.Event = field(default_factory=asyncio.Event)
     given_up: bool = False
@@ -69,12 +71,16 @@ class Streams:
         reader.add_done_callback(lambda _: stream.changed.set())
         self._open[stream] = reader
         try:
-            while stream.told or stream.waiting_bytes or not reader.done():
+            while stream.waiting_bytes or not reader.done():
                 await stream.changed.wait()
                 stream.changed.clear()
                 told, stream.told = stream.told, []
+                told_bytes, stream.told_bytes = stream.told_bytes, 0
                 for due in _answers(told):
                     yield due
+                # Only now: a sender that does not read what it is told must not be read from either.
+                stream.waiting_bytes -= told_bytes
+                stream.room.set()
                 if stream.given_up:
                     break
             if stream.given_up or reader.cancelled():
@@ -93,10 +99,9 @@ class Streams:
                 await stream.room.wait()
 
             def settle(told: Verdict | Exception, size: int = size) -> None:
-                stream.waiting_bytes -= size
+                stream.told_bytes += size
                 stream.told.append(told)
                 stream.changed.set()
-                stream.room.set()
 
             message = Message(data, stream.form, now_us(), settle)
             stream.waiting_bytes += size

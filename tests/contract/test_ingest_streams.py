@@ -200,6 +200,26 @@ async def test_a_stream_is_held_while_the_buffer_is_full_and_nothing_of_it_is_lo
         assert [ack.stored for acks in await asyncio.gather(*calls) for ack in acks] == [30] * 80
 
 
+async def test_a_sender_that_does_not_read_what_it_is_told_is_held_too(database: str) -> None:
+    messages, bad = 1500, [meter(of="?" * 70)] * 200
+    async with serve(database, stream_window_bytes=50_000) as address, client(address) as ingest:
+        call, written = ingest.StreamReadings(), [0]
+
+        async def write_all() -> None:
+            for i in range(messages):
+                await call.write(batch(i, *bad))
+                written[0] += 1
+            await call.done_writing()
+
+        writing, before = asyncio.create_task(write_all()), -1
+        while before != (before := written[0]):
+            await asyncio.wait([writing], timeout=1)
+        assert written[0] < messages
+        acks = [ack async for response in call for ack in response.acks]
+        assert [(ack.batch_id, ack.rejected) for ack in acks] == [(i, 200) for i in range(messages)]
+        await writing
+
+
 async def test_at_shutdown_streams_end_after_their_last_acknowledgement(database: str) -> None:
     async with AsyncExitStack() as stack:
         serving = serve(database)

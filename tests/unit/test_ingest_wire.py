@@ -123,6 +123,11 @@ def test_a_frame_holds_what_the_library_reads_or_is_malformed(data: bytes) -> No
             [Reading.FromString(part) for part in parts]
 
 
+def test_a_batch_id_without_end_is_malformed_and_found_so_at_once() -> None:
+    with pytest.raises(MalformedError):
+        frame(b"\x08" + b"\xff" * 4_000_000, STREAM)
+
+
 def test_usual_readings_take_the_fast_way() -> None:
     meter = MeterReading(meter_id="meter-00001", kwh_consumed_ac=0.0, voltage=230.0)
     vehicle = VehicleReading(vehicle_id="v" * 64, soc=1.0, kwh_delivered_dc=0.0, battery_temp=-1.0)
