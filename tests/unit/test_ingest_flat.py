@@ -6,7 +6,7 @@ import json
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_service.flat import unflatten
@@ -57,6 +57,7 @@ def test_what_the_other_kind_measures_is_an_error_even_if_it_is_zero() -> None:
 IDS = st.text("abcXYZ019._:/-", min_size=1, max_size=64)
 
 
+@settings(deadline=None)
 @given(IDS, st.integers(-(2**62), 2**62))
 def test_a_token_leads_back_to_its_item_and_to_no_other_list(name: str, number: int) -> None:
     token = paging.to_token("assignments", name, number)

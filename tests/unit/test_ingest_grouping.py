@@ -1,7 +1,7 @@
 """Batches become one group of sorted rows, each identity once; each batch learns what became of its own readings."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_service.batches import DUPLICATE, REJECTED, STORED, Batch, Message, Verdict, prepare
@@ -55,6 +55,7 @@ READINGS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(READINGS, min_size=1, max_size=5), st.data())
 def test_each_identity_is_stored_once_with_the_first_value_and_outcomes_add_up(
     sent: list[list[_Reading]], data: st.DataObject
@@ -100,6 +101,7 @@ def test_a_rejection_for_an_unknown_device_names_the_field_and_the_device() -> N
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 400), max_size=30), min_size=2, max_size=2), st.integers(1, 40))
 def test_a_split_holds_each_row_once_and_few_days_a_part(days: list[list[int]], most: int) -> None:
     groups = {
@@ -117,6 +119,7 @@ def test_a_split_holds_each_row_once_and_few_days_a_part(days: list[list[int]], 
 IDENTITIES = st.sets(st.tuples(st.integers(1, 6), st.integers(0, 6)), max_size=20)
 
 
+@settings(deadline=None)
 @given(IDENTITIES, st.randoms())
 def test_rows_are_matched_with_those_that_were_stored(identities: set[tuple[int, int]], random: object) -> None:
     offered = sorted(identities)
@@ -129,6 +132,7 @@ def test_rows_are_matched_with_those_that_were_stored(identities: set[tuple[int,
 NAMED = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3), st.integers(0, 5 * HOUR_US)), max_size=30)
 
 
+@settings(deadline=None)
 @given(st.lists(NAMED, max_size=6))
 def test_hours_hold_every_meter_named_and_are_noted_before_they_are_remembered(groups: list[list[tuple]]) -> None:
     noted = NotedHours()
@@ -158,6 +162,7 @@ def test_what_is_remembered_of_hours_grows_with_the_fleet_and_not_with_history()
     assert noted._last.nbytes < 100 * 8 * 4
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=30))
 def test_the_newest_of_each_device_is_kept_of_equals_the_first(entries: list[tuple[int, int, int]]) -> None:
     parts = [rows(entries[: len(entries) // 2]), rows(entries[len(entries) // 2 :])]

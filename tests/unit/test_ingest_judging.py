@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_service.batches import REJECTED, STORED, Batch, Message, prepare
@@ -245,6 +245,7 @@ BAD = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(GOOD.map(lambda r: (True, r)), BAD.map(lambda r: (False, r))), max_size=40))
 def test_every_reading_is_kept_in_order_or_rejected_by_its_index(mix: list[tuple[bool, Reading]]) -> None:
     found = judged(*(reading for _, reading in mix))
@@ -264,6 +265,7 @@ def test_every_reading_is_kept_in_order_or_rejected_by_its_index(mix: list[tuple
         assert set(found.outcomes[kind].tolist()) <= {STORED, REJECTED}
 
 
+@settings(deadline=None)
 @given(st.floats(), st.floats(), st.integers(-(2**63), 2**63 - 1), st.integers(-(2**31), 2**31 - 1), st.text())
 def test_no_input_breaks_the_judge(soc: float, temperature: float, seconds: int, nanos: int, name: str) -> None:
     reading = vehicle(vehicle_id=name, soc=soc, battery_temp=temperature, recorded_at=Timestamp())

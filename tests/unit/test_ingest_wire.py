@@ -7,7 +7,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_service import decoding
@@ -80,6 +80,7 @@ def is_text(data: bytes) -> bool:
     return True
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(readings(), max_size=6), max_size=4))
 def test_readings_come_to_the_same_columns_both_ways(messages: list[list[Reading]]) -> None:
     data = [(pb.IngestReadingsRequest(readings=of_one).SerializeToString(), UNARY) for of_one in messages]
@@ -88,6 +89,7 @@ def test_readings_come_to_the_same_columns_both_ways(messages: list[list[Reading
         assert told(fast) == told(decode(data, NOBODY, 100))
 
 
+@settings(deadline=None)
 @given(st.lists(readings(), min_size=1, max_size=4), st.data())
 def test_bytes_that_were_changed_come_to_the_same_columns_both_ways(of_one: list[Reading], data: st.DataObject) -> None:
     whole = bytearray(pb.StreamReadingsRequest(batch_id=300, readings=of_one).SerializeToString())
@@ -98,6 +100,7 @@ def test_bytes_that_were_changed_come_to_the_same_columns_both_ways(of_one: list
         assert told(fast) == told(decode([(bytes(whole), STREAM)], NOBODY, 100))
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=60)
     | st.lists(readings(), max_size=3).map(
