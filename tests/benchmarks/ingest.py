@@ -73,7 +73,7 @@ def main() -> None:
     load_average = os.getloadavg()
     print(f"load average before: {load_average[0]:.2f}", flush=True)
     measured: Measured = {}
-    with stage(size.devices, _environ(arguments.workers)) as on:
+    with stage(size.devices, {"WATTSTREAM_INGEST_WORKERS": str(arguments.workers)}) as on:
         # Whatever is done once, such as reading the devices' keys, is done before the first row.
         rows.streamed(on, generator, 4 * size.devices, 100, 4)
         for name, measure in _plan(on, generator, size, measured):
@@ -145,7 +145,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--devices", type=int, default=Size.devices, help="meters, and as many vehicles")
     parser.add_argument("--only", default="", help="comma-separated rows to measure, by the beginning of their names")
-    parser.add_argument("--workers", type=int, help="processes of the ingest service")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the ingest service")
     parser.add_argument(
         "--quick", action="store_true", help="a small run, to see that it works; its figures say nothing"
     )
@@ -154,10 +154,6 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench.json", help="where the figures go")
     return parser.parse_args()
-
-
-def _environ(workers: int | None) -> dict[str, str]:
-    return {} if workers is None else {"WATTSTREAM_INGEST_WORKERS": str(workers)}
 
 
 def _built() -> Path:

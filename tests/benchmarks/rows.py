@@ -78,7 +78,7 @@ def _row(on: Stage, before: Used, readings: int, seconds: float) -> Row:
 
 
 def copied(on: Stage, minutes: int, connections: int, commit_minutes: int) -> Row:
-    """Measure COPY of ready-made bytes, sorted: a connection has a part of the devices and commits minutes at a time."""
+    """Measure COPY of ready-made bytes, sorted; a connection has some of the devices and commits minutes at a time."""
     loads = [on.load(commit_minutes) for _ in range(0, minutes, commit_minutes)]
     parts = zip(*(on.copy_data(load, connections) for load in loads), strict=True)
     opened = [psycopg.connect(on.dsn, autocommit=True) for _ in range(connections)]
@@ -175,7 +175,7 @@ def idle(on: Stage, generator: Generator, streams: int, minute_s: float) -> Row:
     path, ingest = on.folder / "messages", on.pids["ingest"]
     messages.write(path, on.readings(2 * streams), 1, streams)
     bytes_before = processes.rss_bytes(ingest)
-    pace = ("-rate", str(streams / minute_s), "-open-rate", "1000", "-connections", str(max(1, streams // 100)))
+    pace = ("-rate", str(streams / minute_s), "-open-rate", "1000", "-connections", "100")
     with generator.opened(on, path, *pace) as process:
         cpu_before = processes.cpu_s(ingest)
         row = _sent(on, process, streams)

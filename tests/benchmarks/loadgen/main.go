@@ -38,13 +38,13 @@ func main() {
 	file := flag.String("file", "", "messages to send")
 	unary := flag.Bool("unary", false, "call IngestReadings, a caller a stream, instead of StreamReadings")
 	window := flag.Int("window", 8, "messages of a stream under way without an acknowledgement")
-	connections := flag.Int("connections", 4, "connections that the streams share")
+	connections := flag.Int("connections", 16, "connections that the streams share, at most one a stream")
 	openRate := flag.Float64("open-rate", 2000, "streams opened a second")
 	rate := flag.Float64("rate", 0, "messages a second over all streams; 0 is as fast as the windows allow")
 	flag.Parse()
 
 	streams := load(*file)
-	pool := connect(*address, *connections)
+	pool := connect(*address, min(*connections, len(streams)))
 	senders := make([]sender, len(streams))
 	each(senders, *openRate, func(i int) error {
 		var err error
