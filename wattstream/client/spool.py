@@ -69,7 +69,7 @@ class Spool:
             path: the file, made where there is none. Beside it lies another while it is in use.
             max_bytes: bound of what it holds, each reading with its row; the files may be about a tenth larger, and
                 4 MiB.
-            max_age_s: readings that are older are dropped, whatever the policy; looked at when readings are added, and a
+            max_age_s: readings that are older are dropped, whatever the policy; looked at when readings are added, a
                 hundredth of that time after the last look at the earliest. None: no reading is too old.
             when_full: what to do with a reading that does not fit.
             keep_rejected: how many rejected readings to keep for inspection, the newest ones.
