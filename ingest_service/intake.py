@@ -9,11 +9,13 @@ from ingest_service.batches import Batch, Message
 
 # Enough for numpy to be fast, and little enough for the event loop not to notice.
 _BATCH_BYTES = 256 * 1024
-_OVERHEAD_BYTES = 400  # what a message costs beside its own bytes, about
+# Enough for the next group. Decoded, readings may take many times their bytes: most of what waits stays bytes.
+_BATCHES_AHEAD = 8
+_OVERHEAD_BYTES = 600  # what a message costs beside its own bytes, about
 
 
 class Intake:
-    """Messages that wait. They are decoded in batches: when enough have come for one, or when they are taken.
+    """Messages that wait. They are decoded in batches: a few ahead, the others when they are taken.
 
     Args:
         prepare: decodes and judges messages.
@@ -26,9 +28,10 @@ class Intake:
     def __init__(self, prepare: Callable[[Sequence[Message]], Batch], most_bytes: int) -> None:
         self.prepare = prepare
         self._most_bytes = most_bytes
-        self._raw: list[Message] = []
-        self._raw_bytes = 0
-        self._batches: deque[Batch] = deque()
+        self._newest: list[Message] = []
+        self._newest_bytes = 0
+        self._raw: deque[list[Message]] = deque()  # each enough for a batch, and older than the newest
+        self._batches: deque[Batch] = deque()  # older than the raw
         self._bytes = 0
         self._arrived = asyncio.Event()
         self._enough = asyncio.Event()
@@ -52,17 +55,20 @@ class Intake:
                 self._put(message)
 
     def _put(self, message: Message) -> None:
-        self._raw.append(message)
+        self._newest.append(message)
         size = len(message.data)
-        self._raw_bytes += size
+        self._newest_bytes += size
         self._bytes += size + _OVERHEAD_BYTES
-        if self._raw_bytes >= _BATCH_BYTES:
-            self._make_batch()
+        if self._newest_bytes >= _BATCH_BYTES:
+            self._close_newest()
+            if len(self._batches) < _BATCHES_AHEAD:
+                self._decode_oldest()
+            self._enough.set()
         self._arrived.set()
 
     def is_busy(self) -> bool:
         """Tell whether messages wait."""
-        return bool(self._raw or self._batches)
+        return bool(self._newest or self._raw or self._batches)
 
     async def arrival(self) -> None:
         """Return when messages wait."""
@@ -71,7 +77,7 @@ class Intake:
     async def gather(self, most_s: float) -> None:
         """Return when messages for a whole batch wait, or after `most_s` seconds."""
         self._enough.clear()
-        if not self._batches:
+        if not (self._raw or self._batches):
             with suppress(TimeoutError):
                 async with asyncio.timeout(most_s):
                     await self._enough.wait()
@@ -81,7 +87,9 @@ class Intake:
         taken: list[Batch] = []
         while readings > 0 and self.is_busy():
             if not self._batches:
-                self._make_batch()
+                if not self._raw:
+                    self._close_newest()
+                self._decode_oldest()
             taken.append(self._batches.popleft())
             readings -= sum(framed.readings for framed in taken[-1].framed)
         if not self.is_busy():
@@ -96,7 +104,9 @@ class Intake:
     def _fits(self, message: Message) -> bool:
         return self._bytes == 0 or self._bytes + len(message.data) + _OVERHEAD_BYTES <= self._most_bytes
 
-    def _make_batch(self) -> None:
-        raw, self._raw, self._raw_bytes = self._raw, [], 0
-        self._batches.append(self.prepare(raw))
-        self._enough.set()
+    def _close_newest(self) -> None:
+        self._raw.append(self._newest)
+        self._newest, self._newest_bytes = [], 0
+
+    def _decode_oldest(self) -> None:
+        self._batches.append(self.prepare(self._raw.popleft()))

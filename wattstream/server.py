@@ -26,6 +26,7 @@ from wattstream import health, logs, reflection, tasks, workers
 from wattstream.interceptors import CallInterceptor
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+READ_AHEAD_BYTES = 64 * 1024
 _CHANNELZ = "grpc.channelz.v1.Channelz"
 
 log = logs.get()
@@ -202,6 +203,9 @@ def _options(share_port: bool) -> list[tuple[str, Any]]:
     return [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", 4 * MAX_MESSAGE_BYTES),
+        # gRPC takes in so much of a stream ahead of its reader. Left to probe, it takes 4 MiB of each.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", READ_AHEAD_BYTES),
         ("grpc.so_reuseport", int(share_port)),
         # Finds peers that are gone without a word, and lets clients ask as often.
         ("grpc.keepalive_time_ms", 60_000),
