@@ -30,6 +30,8 @@ def configure(service: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=max(logging.WARNING, logging.getLevelName(level.upper())), force=True)
+    # It warns of every connection that is lost; that the database is away is said once, by those who need it.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     structlog.contextvars.bind_contextvars(service=service)
 
 

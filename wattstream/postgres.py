@@ -16,6 +16,14 @@ Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
 
 _CONNECT_TIMEOUT_S = 5
 _RETRY_S = 1.0
+_CLOSE_WITHIN_S = 1
+# A server that is gone without a word is found out in about half a minute, also by who waits for its answer.
+_KEEPALIVE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
 
 log = logs.get()
 
@@ -47,7 +55,7 @@ async def open_pool(dsn: str, *, name: str, size: int, statement_timeout_s: floa
         timeout=_CONNECT_TIMEOUT_S,
         reconnect_timeout=_CONNECT_TIMEOUT_S,
         configure=configure,
-        kwargs={"application_name": f"wattstream {name}", "connect_timeout": _CONNECT_TIMEOUT_S},
+        kwargs={"application_name": f"wattstream {name}", "connect_timeout": _CONNECT_TIMEOUT_S, **_KEEPALIVE},
         open=False,
     )
     await pool.open()
@@ -55,7 +63,7 @@ async def open_pool(dsn: str, *, name: str, size: int, statement_timeout_s: floa
         await _check_schema(pool)
         yield pool
     finally:
-        await pool.close(timeout=_CONNECT_TIMEOUT_S)
+        await pool.close(timeout=_CLOSE_WITHIN_S)
 
 
 async def check(pool: Pool) -> None:

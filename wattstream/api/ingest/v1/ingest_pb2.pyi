@@ -300,7 +300,7 @@ class BatchAck(_message.Message):
     REJECTIONS_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.int
-    """The batch_id that the client gave the batch."""
+    """The batch_id that the client gave the batch; 0 for a message that cannot be decoded, which is refused."""
     stored: _builtins.int
     """How many readings are new and now durable."""
     duplicates: _builtins.int

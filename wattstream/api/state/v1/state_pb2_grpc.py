@@ -142,7 +142,8 @@ class StateServiceServicer:
         """First a snapshot of the states asked for, then each change, for as long as the call is open. A watcher that reads
         more slowly than states change misses values between, never the newest of a device, and is told how many. The same
         state may be sent twice. When the connection between the service and its store was lost, a new snapshot follows. Ends
-        with UNAVAILABLE when the server shuts down: watch again.
+        with UNAVAILABLE when the server shuts down: watch again. RESOURCE_EXHAUSTED with google.rpc.RetryInfo when too many
+        watch already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -56,7 +56,8 @@ class StateServiceStub:
     """First a snapshot of the states asked for, then each change, for as long as the call is open. A watcher that reads
     more slowly than states change misses values between, never the newest of a device, and is told how many. The same
     state may be sent twice. When the connection between the service and its store was lost, a new snapshot follows. Ends
-    with UNAVAILABLE when the server shuts down: watch again.
+    with UNAVAILABLE when the server shuts down: watch again. RESOURCE_EXHAUSTED with google.rpc.RetryInfo when too many
+    watch already.
     """
 
 @_typing.type_check_only
@@ -87,7 +88,8 @@ class StateServiceAsyncStub(StateServiceStub):
     """First a snapshot of the states asked for, then each change, for as long as the call is open. A watcher that reads
     more slowly than states change misses values between, never the newest of a device, and is told how many. The same
     state may be sent twice. When the connection between the service and its store was lost, a new snapshot follows. Ends
-    with UNAVAILABLE when the server shuts down: watch again.
+    with UNAVAILABLE when the server shuts down: watch again. RESOURCE_EXHAUSTED with google.rpc.RetryInfo when too many
+    watch already.
     """
 
 class StateServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -163,7 +165,8 @@ class StateServiceServicer(metaclass=_abc_1.ABCMeta):
         """First a snapshot of the states asked for, then each change, for as long as the call is open. A watcher that reads
         more slowly than states change misses values between, never the newest of a device, and is told how many. The same
         state may be sent twice. When the connection between the service and its store was lost, a new snapshot follows. Ends
-        with UNAVAILABLE when the server shuts down: watch again.
+        with UNAVAILABLE when the server shuts down: watch again. RESOURCE_EXHAUSTED with google.rpc.RetryInfo when too many
+        watch already.
         """
 
 def add_StateServiceServicer_to_server(servicer: StateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
