@@ -118,7 +118,7 @@ def machine() -> dict[str, Any]:
 
 _HEADER = f"""
 {"":20}{"":>12}{"of copy_":>9}{"":>9}{"":>9}{"CPU us a reading":>30}{"others,":>9}
-{"":20}{"readings/s":>12}{"limit":>9}{"p50 ms":>9}{"p99 ms":>9}{"ours":>10}{"PostgreSQL":>12}{"Valkey":>8}{"cores":>9}"""
+{"readings/s":>32}{"limit":>9}{"p50 ms":>9}{"p99 ms":>9}{"ours":>10}{"PostgreSQL":>12}{"Valkey":>8}{"cores":>9}"""
 _CPU = (("ours", 10), ("postgres", 12), ("valkey", 8))
 
 
