@@ -197,8 +197,8 @@ async def test_errors_of_any_length_and_content_arrive(text: str) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_a_bug_gives_internal_with_the_request_id_and_tells_nothing_else(shape: str) -> None:
     secret = "SELECT 1 FROM t -- postgresql://me:pw@db/x"
-    async with served(raising(psycopg.ProgrammingError(secret))) as channel:
-        with structlog.testing.capture_logs() as lines:
+    with structlog.testing.capture_logs() as lines:  # until the server has ended, for the caller is told first
+        async with served(raising(psycopg.ProgrammingError(secret))) as channel:
             raised, status = await failure(start(channel, shape, metadata=(("x-request-id", "r-18"),)))
     assert raised.code() is CODES.INTERNAL
     assert "r-18" in (raised.details() or "")

@@ -186,7 +186,7 @@ async def test_two_servers_cannot_listen_on_one_port() -> None:
 
 
 async def test_keepalive_pings_every_ten_seconds_are_allowed() -> None:
-    options = dict(server._options())
+    options = dict(server._options(share_port=False))
     assert options["grpc.http2.min_ping_interval_without_data_ms"] <= 10_000
     assert options["grpc.keepalive_permit_without_calls"] == 1
     assert options["grpc.keepalive_time_ms"] > 0
