@@ -35,10 +35,20 @@ class IngestConfig:
     max_group_readings: int = setting(50_000, "readings in one transaction, about", at_least=1)
     max_buffered_bytes: int = setting(64 * 1024 * 1024, "messages held while their commit is awaited", at_least=1)
     stream_window_bytes: int = setting(
-        512 * 1024, "messages of one stream held while their commit is awaited; one always may be", at_least=1
+        512 * 1024,
+        "messages of one stream held while their commit is awaited; less where there are many streams, but one always",
+        at_least=1,
     )
     gather_s: float = setting(0.1, "how long a busy service gathers small messages for a commit", at_least=0)
     unary_wait_s: float = setting(5.0, "how long a unary call waits for its commit", at_least=0.001)
+
+    # Of each process: where several share the address, a peer may have as much of each.
+    max_streams_per_peer: int = setting(
+        0, "streams one peer may have open, 0 for any number; many devices may sit behind one address", at_least=0
+    )
+    max_readings_s_per_peer: float = setting(
+        0.0, "readings/s one peer may send, 0 for any number; many devices may sit behind one address", at_least=0
+    )
 
     hand_over_interval_s: float = setting(0.1, "least time between two hand-overs to the state service", at_least=0)
     hand_over_deadline_s: float = setting(5.0, "how long one hand-over may take", at_least=0.001)

@@ -8,6 +8,7 @@ from ingest_service.batches import Message, Verdict
 from ingest_service.config import IngestConfig
 from ingest_service.framing import UNARY
 from ingest_service.intake import Intake
+from ingest_service.limits import PeerLimits
 from ingest_service.validation import Limits
 from wattstream.errors import AwayError, OverloadedError, bad_field
 
@@ -25,24 +26,29 @@ class Database(Protocol):
 class Ingestion:
     """Takes messages that cannot wait for room."""
 
-    def __init__(self, intake: Intake, database: Database, wait_s: float, most_readings: int) -> None:
+    def __init__(
+        self, intake: Intake, limits: PeerLimits, database: Database, wait_s: float, most_readings: int
+    ) -> None:
         self._intake = intake
+        self._limits = limits
         self._database = database
         self._wait_s = wait_s
         self._most_readings = most_readings
         self._promised: set[asyncio.Future[Verdict]] = set()
 
-    async def take(self, data: bytes) -> Verdict:
+    async def take(self, data: bytes, peer: str) -> Verdict:
         """Store the readings of an IngestReadingsRequest, given as its bytes; wait for their commit, but not for long.
 
         Raises:
             InvalidRequestError: it holds no reading, or too many.
             AwayError: the database is away; the readings may be stored or not.
-            OverloadedError: there is no room, or the commit did not come in time; likewise.
+            OverloadedError: there is no room, or the commit did not come in time; likewise. Or the peer has sent more
+                than it may; then they are not stored.
         """
+        self._limits.check(peer)
         if self._database.away:
             raise AwayError("the database is away")
-        verdict = await self._stored(data)
+        verdict = await self._stored(data, peer)
         if verdict.refusal:
             raise bad_field("readings", verdict.refusal)
         if not verdict.readings:
@@ -54,7 +60,7 @@ class Ingestion:
         for promise in list(self._promised):
             promise.cancel()
 
-    async def _stored(self, data: bytes) -> Verdict:
+    async def _stored(self, data: bytes, peer: str) -> Verdict:
         promise: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._promised.add(promise)
 
@@ -69,6 +75,7 @@ class Ingestion:
         try:
             if not self._intake.put_now(Message(data, UNARY, now_us(), settle)):
                 raise OverloadedError(_FULL)
+            self._limits.spend(peer, data, UNARY)
             async with asyncio.timeout(self._wait_s):
                 return await promise
         except TimeoutError:

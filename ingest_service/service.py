@@ -1,6 +1,7 @@
 """What the ingest service is made of, and in which order it is opened and closed."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -15,6 +16,7 @@ from ingest_service.groundwork import Groundwork
 from ingest_service.hand_over import HandOver, Timing
 from ingest_service.ingestion import Ingestion, limits_of, now_us
 from ingest_service.intake import Intake
+from ingest_service.limits import PeerLimits
 from ingest_service.registry import Registry
 from ingest_service.servicer import SERVICE, IngestServicer, add_to_server
 from ingest_service.streams import Streams
@@ -62,8 +64,9 @@ async def lifespan(config: IngestConfig) -> AsyncIterator[Parts]:
         )
         pace = Pace(config.max_group_readings, config.gather_s, 4 * timeout_s)
         writer = Writer(writing, registry, groundwork, intake, hand_over.offer, pace)
-        ingestion = Ingestion(intake, writer, config.unary_wait_s, config.max_batch_readings)
-        streams = Streams(intake, config.stream_window_bytes)
+        peers = PeerLimits(config.max_streams_per_peer, config.max_readings_s_per_peer, time.monotonic)
+        ingestion = Ingestion(intake, peers, writer, config.unary_wait_s, config.max_batch_readings)
+        streams = Streams(intake, peers, config.stream_window_bytes)
 
         def register(server: grpc.aio.Server) -> None:
             add_to_server(IngestServicer(ingestion, streams), server)

@@ -15,6 +15,7 @@ from ingest_service.batches import Verdict
 from ingest_service.flat import unflatten
 from ingest_service.framing import STREAM, UPLOAD
 from ingest_service.ingestion import Ingestion, now_us
+from ingest_service.limits import name_of
 from ingest_service.readings import METER, VEHICLE
 from ingest_service.streams import Streams
 from ingest_service.validation import Rejection
@@ -35,7 +36,7 @@ class IngestServicer:
         self._streams = streams
 
     async def IngestReadings(self, request: bytes, context: Context) -> pb.IngestReadingsResponse:
-        verdict = await self._ingestion.take(request)
+        verdict = await self._ingestion.take(request, _peer(context))
         return pb.IngestReadingsResponse(
             stored=verdict.stored,
             duplicates=verdict.duplicates,
@@ -45,7 +46,7 @@ class IngestServicer:
 
     async def UploadReadings(self, requests: AsyncIterator[bytes], context: Context) -> pb.UploadReadingsResponse:
         summary = pb.UploadReadingsResponse()
-        async with aclosing(self._streams.verdicts(requests, UPLOAD)) as settled:
+        async with aclosing(self._streams.verdicts(requests, UPLOAD, _peer(context))) as settled:
             async for verdicts in settled:
                 for verdict in verdicts:
                     _add(summary, verdict)
@@ -54,14 +55,15 @@ class IngestServicer:
     async def StreamReadings(
         self, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[pb.StreamReadingsResponse]:
-        async with aclosing(self._streams.verdicts(requests, STREAM)) as settled:
+        async with aclosing(self._streams.verdicts(requests, STREAM, _peer(context))) as settled:
             async for verdicts in settled:
                 yield pb.StreamReadingsResponse(acks=map(_ack, verdicts))
 
     async def IngestTelemetry(self, request: pb.IngestTelemetryRequest, context: Context) -> pb.IngestTelemetryResponse:
         received_at_us = now_us()
         reading = unflatten(request)
-        verdict = await self._ingestion.take(pb.IngestReadingsRequest(readings=[reading]).SerializeToString())
+        data = pb.IngestReadingsRequest(readings=[reading]).SerializeToString()
+        verdict = await self._ingestion.take(data, _peer(context))
         if verdict.rejections:
             raise InvalidRequestError(
                 *(FieldViolation(r.field.rpartition(".")[2], r.message) for r in verdict.rejections)
@@ -91,6 +93,10 @@ def add_to_server(servicer: IngestServicer, server: grpc.aio.Server) -> None:
         ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+
+def _peer(context: Context) -> str:
+    return name_of(list(context.peer_identities() or ()), context.peer())
 
 
 def _ack(verdict: Verdict) -> pb.BatchAck:

@@ -2,15 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from ingest_service.batches import Message, Verdict
-from ingest_service.framing import Form
+from ingest_service.framing import UPLOAD, Form
 from ingest_service.ingestion import now_us
 from ingest_service.intake import Intake
+from ingest_service.limits import PeerLimits
 from wattstream.errors import AwayError
 
 SHUTTING_DOWN = "the server is shutting down; connect again and resend what has no acknowledgement"
+# Enough for several groups under way, whatever the number of streams; and for one stream what a few ms of the database
+# take, which is as long as it should keep others waiting.
+_ALL_WINDOWS_BYTES = 8 * 1024 * 1024
+_LEAST_WINDOW_BYTES = 32 * 1024
 
 
 @dataclass(eq=False)
@@ -18,6 +24,8 @@ class _Stream:
     """What is under way of one stream.
 
     Attributes:
+        form: what its messages are.
+        peer: whose it is.
         waiting_bytes: size of the messages whose sender has not been told yet; there is none where it is 0.
         told: what it will be told of those that have been stored: verdicts, or what kept a message from being stored.
         told_bytes: size of those messages.
@@ -25,6 +33,7 @@ class _Stream:
     """
 
     form: Form
+    peer: str
     waiting_bytes: int = 0
     told: list[Verdict | Exception] = field(default_factory=list)
     told_bytes: int = 0
@@ -37,11 +46,17 @@ class Streams:
     """All open streams.
 
     A stream reads ahead of its verdicts by a window, and stops reading while there is no room for its next message:
-    then gRPC's flow control holds the sender.
+    then gRPC's flow control holds the sender. The more streams there are, the smaller is the window of each, so that
+    no commit takes long because of one stream.
+
+    A peer that has sent more than it may is refused: its stream ends, after it was told of all that was taken in, with
+    an error that says when to come again. An upload is held instead, by flow control: refused, it would have to send
+    all of it again, and so would never come to its end.
     """
 
-    def __init__(self, intake: Intake, window_bytes: int) -> None:
+    def __init__(self, intake: Intake, limits: PeerLimits, window_bytes: int) -> None:
         self._intake = intake
+        self._limits = limits
         self._window_bytes = window_bytes
         self._open: dict[_Stream, asyncio.Task[None]] = {}
         self._draining = False
@@ -58,15 +73,21 @@ class Streams:
             stream.given_up = True
             stream.changed.set()
 
-    async def verdicts(self, messages: AsyncIterator[bytes], form: Form) -> AsyncGenerator[list[Verdict]]:
+    async def verdicts(self, messages: AsyncIterator[bytes], form: Form, peer: str) -> AsyncGenerator[list[Verdict]]:
         """Take in the messages of one stream and yield verdicts in their order, several where several are due.
 
         Raises:
             AwayError: the service is shutting down; all that was taken in has been told of, unless it was given up.
+            OverloadedError: the peer has too many streams, or has sent too much; likewise.
         """
         if self._draining:
             raise AwayError(SHUTTING_DOWN)
-        stream = _Stream(form)
+        with self._limits.stream(peer):
+            async with aclosing(self._verdicts(messages, _Stream(form, peer))) as settled:
+                async for due in settled:
+                    yield due
+
+    async def _verdicts(self, messages: AsyncIterator[bytes], stream: _Stream) -> AsyncGenerator[list[Verdict]]:
         reader = asyncio.create_task(self._read(messages, stream))
         reader.add_done_callback(lambda _: stream.changed.set())
         self._open[stream] = reader
@@ -93,8 +114,9 @@ class Streams:
 
     async def _read(self, messages: AsyncIterator[bytes], stream: _Stream) -> None:
         async for data in messages:
+            await self._pay(stream, data)
             size = len(data) + 1  # an empty message counts too
-            while stream.waiting_bytes and stream.waiting_bytes + size > self._window_bytes:
+            while stream.waiting_bytes and stream.waiting_bytes + size > self._window():
                 stream.room.clear()
                 await stream.room.wait()
 
@@ -107,6 +129,16 @@ class Streams:
             stream.waiting_bytes += size
             if not self._intake.put_now(message):
                 await self._put(message, stream, size)
+
+    async def _pay(self, stream: _Stream, data: bytes) -> None:
+        if stream.form is not UPLOAD:
+            self._limits.check(stream.peer)
+        elif wait_s := self._limits.wait_s(stream.peer):
+            await asyncio.sleep(wait_s)
+        self._limits.spend(stream.peer, data, stream.form)
+
+    def _window(self) -> int:
+        return min(self._window_bytes, max(_ALL_WINDOWS_BYTES // len(self._open), _LEAST_WINDOW_BYTES))
 
     async def _put(self, message: Message, stream: _Stream, size: int) -> None:
         try:

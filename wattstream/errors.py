@@ -5,6 +5,7 @@ Statuses follow https://cloud.google.com/apis/design/errors and carry google.rpc
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from typing import NamedTuple
 
 import grpc
@@ -72,7 +73,11 @@ class AwayError(DomainError):
 
 
 class OverloadedError(DomainError):
-    """The service has as much to do as it can hold; the caller should come again."""
+    """The service has as much to do as it can hold, or as it will do for this caller, who should come again."""
+
+    def __init__(self, message: str, retry_after_s: float = RETRY_AFTER_S) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 def bad_field(field: str, message: str) -> InvalidRequestError:
@@ -102,9 +107,9 @@ def _resource(error: Exception) -> list[Message]:
     ]
 
 
-def _retry(_: Exception) -> list[Message]:
+def _retry(error: Exception) -> list[Message]:
     delay = duration_pb2.Duration()
-    delay.FromMilliseconds(round(RETRY_AFTER_S * 1000))
+    delay.FromMilliseconds(ceil(1000 * getattr(error, "retry_after_s", RETRY_AFTER_S)))
     return [error_details_pb2.RetryInfo(retry_delay=delay)]
 
 
