@@ -34,7 +34,7 @@ class Intake:
         self._batches: deque[Batch] = deque()  # older than the raw
         self._bytes = 0
         self._arrived = asyncio.Event()
-        self._enough = asyncio.Event()
+        self._changed = asyncio.Event()
         self._freed = asyncio.Event()
         self._turn = asyncio.Lock()
 
@@ -63,7 +63,7 @@ class Intake:
             self._close_newest()
             if len(self._batches) < _BATCHES_AHEAD:
                 self._decode_oldest()
-            self._enough.set()
+            self._changed.set()
         self._arrived.set()
 
     def is_busy(self) -> bool:
@@ -74,13 +74,21 @@ class Intake:
         """Return when messages wait."""
         await self._arrived.wait()
 
+    def has_batch(self) -> bool:
+        """Tell whether messages for a whole batch wait."""
+        return bool(self._raw or self._batches)
+
     async def gather(self, most_s: float) -> None:
         """Return when messages for a whole batch wait, or after `most_s` seconds."""
-        self._enough.clear()
-        if not (self._raw or self._batches):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(most_s):
-                    await self._enough.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(most_s):
+                while most_s > 0 and not self.has_batch():
+                    await self.change()
+
+    async def change(self) -> None:
+        """Return when messages for another batch have come, or batches have been released."""
+        self._changed.clear()
+        await self._changed.wait()
 
     def take(self, readings: int) -> list[Batch]:
         """Take batches of at least so many readings, or all that wait."""
@@ -100,6 +108,7 @@ class Intake:
         """Make the room of batches free again."""
         self._bytes -= sum(len(message.data) + _OVERHEAD_BYTES for batch in batches for message in batch.messages)
         self._freed.set()
+        self._changed.set()
 
     def _fits(self, message: Message) -> bool:
         return self._bytes == 0 or self._bytes + len(message.data) + _OVERHEAD_BYTES <= self._most_bytes

@@ -47,7 +47,7 @@ async def lifespan(config: IngestConfig) -> AsyncIterator[Parts]:
     timeout_s = config.statement_timeout_s
     async with (
         # Apart from all others, so that no question, however slow or often asked, holds up the readings.
-        postgres.open_pool(config.postgres_dsn, name="ingest writer", size=1, statement_timeout_s=timeout_s) as writing,
+        postgres.open_pool(config.postgres_dsn, name="ingest writer", size=2, statement_timeout_s=timeout_s) as writing,
         postgres.open_pool(
             config.postgres_dsn, name="ingest", size=config.connections - 1, statement_timeout_s=timeout_s
         ) as pool,

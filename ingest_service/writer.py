@@ -1,7 +1,7 @@
 """The group commit: batches of all streams are stored together, and are told what became of them.
 
-One commit is in flight at a time, and what arrives meanwhile is the next group: on an idle server a message is
-committed at once, and under load groups grow by themselves.
+What arrives during a commit is the next group: on an idle server a message is committed at once, and under load groups
+grow by themselves.
 """
 
 import asyncio
@@ -34,6 +34,8 @@ _TRANSIENT = (
 _FIRST_RETRY_S = 0.1
 _LAST_RETRY_S = 2.0
 _DAYS_A_TRANSACTION = 31
+_MOST_UNDER_WAY = 2
+_LEAST_APART_S = 0.01
 _GATHER_A_MESSAGE_S = 0.0002
 
 log = logs.get()
@@ -88,39 +90,65 @@ class Writer:
         self._intake = intake
         self._stored = stored
         self._pace = pace
+        self._under_way = 0
+        self._ended = 0.0
         self._expect_duplicates = False
         self._certain = True
         self.away = False
 
     async def run(self) -> None:
-        """Store what comes in, until cancelled."""
-        while True:
-            await self._intake.arrival()
-            batches = self._intake.take(self._pace.group_readings)
-            try:
-                await self._store(batches)
-            finally:
-                self._intake.release(batches)
-            if self._intake.is_busy():
-                messages = sum(len(batch.messages) for batch in batches)
-                await self._intake.gather(min(messages * _GATHER_A_MESSAGE_S, self._pace.gather_s))
+        """Store what comes in, until cancelled.
 
-    async def _store(self, batches: Sequence[Batch]) -> None:
-        """Store a group. One that can never be stored is tried batch by batch, then message by message."""
-        try:
-            outcomes = await self._commit(batches)
-        except Exception as error:
-            messages = [message for batch in batches for message in batch.messages]
-            if len(messages) == 1:
-                log.exception("a message cannot be stored")
-                messages[0].settle(error)
-                return
-            log.warning("a group cannot be stored as one", messages=len(messages), error=type(error).__name__)
-            for part in batches if len(batches) > 1 else [self._intake.prepare([message]) for message in messages]:
-                await self._store([part])
+        A second group goes to the database while the first is under way only if it is large: then there is enough for
+        both. Senders are told in the order of the groups.
+        """
+        clock = asyncio.get_running_loop().time
+        begun, messages, told = 0.0, 0, asyncio.Event()
+        told.set()
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._intake.arrival()
+                gathered = self._ended + min(messages * _GATHER_A_MESSAGE_S, self._pace.gather_s)
+                await self._intake.gather(max(begun + _LEAST_APART_S, gathered) - clock())
+                while self._under_way == _MOST_UNDER_WAY or (self._under_way and not self._intake.has_batch()):
+                    await self._intake.change()
+                begun = clock()
+                batches = self._intake.take(self._pace.group_readings)
+                messages = sum(len(batch.messages) for batch in batches)
+                before, told = told, asyncio.Event()
+                self._under_way += 1
+                tasks.create_task(self._store(batches, before, told))
+
+    async def _store(self, batches: Sequence[Batch], before: asyncio.Event, told: asyncio.Event) -> None:
+        """Store a group, and tell what became of it after the group before it was told."""
+        outcome = await self._outcome(batches)
+        await before.wait()
+        await self._tell(batches, outcome)
+        told.set()
+        self._ended = asyncio.get_running_loop().time()
+        self._under_way -= 1
+        self._intake.release(batches)
+
+    async def _tell(self, batches: Sequence[Batch], outcome: list[dict[Kind, Outcomes]] | Exception) -> None:
+        """Tell what became of a group. One that cannot be stored is tried batch by batch, then message by message."""
+        if not isinstance(outcome, Exception):
+            for batch, of_batch in zip(batches, outcome, strict=True):
+                batch.settle(of_batch)
             return
-        for batch, outcome in zip(batches, outcomes, strict=True):
-            batch.settle(outcome)
+        messages = [message for batch in batches for message in batch.messages]
+        if len(messages) == 1:
+            log.error("a message cannot be stored", exc_info=outcome)
+            messages[0].settle(outcome)
+            return
+        log.warning("a group cannot be stored as one", messages=len(messages), error=type(outcome).__name__)
+        for part in batches if len(batches) > 1 else [self._intake.prepare([message]) for message in messages]:
+            await self._tell([part], await self._outcome([part]))
+
+    async def _outcome(self, batches: Sequence[Batch]) -> list[dict[Kind, Outcomes]] | Exception:
+        try:
+            return await self._commit(batches)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the outcome is told
+            return error
 
     async def _commit(self, batches: Sequence[Batch]) -> list[dict[Kind, Outcomes]]:
         await self._until_it_works(lambda: self._groundwork.devices(batches))
@@ -143,9 +171,8 @@ class Writer:
             try:
                 async with asyncio.timeout(self._pace.attempt_s):
                     if self.away:
-                        await (
-                            self._pool.check()
-                        )  # else a connection that was lost while idle would fail this attempt too
+                        # Else a connection that was lost while idle would fail this attempt too.
+                        await self._pool.check()
                     result = await attempt()
             except _TRANSIENT as error:
                 if not self.away:
