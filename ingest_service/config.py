@@ -30,7 +30,7 @@ class IngestConfig:
     max_battery_temp_c: float = setting(150.0, "highest battery temperature of one reading")
     max_batch_readings: int = setting(10_000, "readings in one message", at_least=1)
 
-    connections: int = setting(4, "connections to the database, of which one writes history", at_least=2)
+    connections: int = setting(4, "connections to the database, of which two write history", at_least=3)
     statement_timeout_s: float = setting(30.0, "how long one statement may take", at_least=0.001)
     max_group_readings: int = setting(50_000, "readings in one transaction, about", at_least=1)
     max_buffered_bytes: int = setting(64 * 1024 * 1024, "messages held while their commit is awaited", at_least=1)

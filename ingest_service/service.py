@@ -28,6 +28,8 @@ from wattstream.server import Parts
 from wattstream.tasks import running
 
 SERVICES = (SERVICE, "wattstream.api.ingest.v1.FleetService")
+# Connections that write history: as many as groups may be under way.
+_WRITING = 2
 # How much of the time for the drain calls may wait for their commits, before they are told to come again.
 _PATIENCE = 0.9
 # So that the state service is found again soon after it was away, and a connection that leads nowhere is noticed.
@@ -47,9 +49,11 @@ async def lifespan(config: IngestConfig) -> AsyncIterator[Parts]:
     timeout_s = config.statement_timeout_s
     async with (
         # Apart from all others, so that no question, however slow or often asked, holds up the readings.
-        postgres.open_pool(config.postgres_dsn, name="ingest writer", size=2, statement_timeout_s=timeout_s) as writing,
         postgres.open_pool(
-            config.postgres_dsn, name="ingest", size=config.connections - 1, statement_timeout_s=timeout_s
+            config.postgres_dsn, name="ingest writer", size=_WRITING, statement_timeout_s=timeout_s
+        ) as writing,
+        postgres.open_pool(
+            config.postgres_dsn, name="ingest", size=config.connections - _WRITING, statement_timeout_s=timeout_s
         ) as pool,
         grpc.aio.insecure_channel(config.state_address, _CHANNEL_OPTIONS) as channel,
     ):
