@@ -1,7 +1,8 @@
 """What waits to be stored: how much may, in which order it is taken, and how much of it is decoded ahead."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from ingest_service.config import IngestConfig
 from ingest_service.framing import STREAM
 from ingest_service.ingestion import limits_of
 from ingest_service.intake import Intake
+from ingest_service.limits import PeerLimits
 from ingest_service.readings import METER, VEHICLE
+from ingest_service.streams import Streams
 from wattstream.api.ingest.v1 import ingest_pb2 as pb
 from wattstream.api.telemetry.v1.telemetry_pb2 import Reading
 
@@ -122,3 +125,41 @@ async def test_who_gives_up_waiting_for_room_leaves_the_turn_to_the_next() -> No
     intake.release(intake.take(1))
     await asyncio.wait_for(second, 10)
     assert names(intake.take(1)) == [2]
+
+
+async def endless() -> AsyncIterator[bytes]:
+    while True:
+        await asyncio.sleep(0)
+        yield message(1, 100).data
+
+
+async def nothing() -> AsyncIterator[bytes]:
+    await asyncio.Event().wait()
+    yield b""
+
+
+@pytest.mark.parametrize(("quiet", "most_bytes"), [(0, 512 * 1024), (1000, 32 * 1024)])
+async def test_a_greedy_stream_has_less_under_way_where_it_keeps_many_others_waiting(
+    quiet: int, most_bytes: int
+) -> None:
+    intake = Intake(Recorder(), 2**30)
+    streams = Streams(intake, PeerLimits(0, 0, time.monotonic), 512 * 1024)
+
+    async def run(messages: AsyncIterator[bytes]) -> None:
+        async for _ in streams.verdicts(messages, STREAM, "peer"):
+            pass
+
+    running = [asyncio.create_task(run(nothing())) for _ in range(quiet)]
+    await asyncio.sleep(0)
+    running.append(asyncio.create_task(run(endless())))
+    held = -1
+    while held != (held := intake._bytes):
+        for _ in range(20):
+            await asyncio.sleep(0)
+    waiting = sum(len(m.data) for batch in intake.take(10**9) for m in batch.messages)
+    assert most_bytes // 2 < waiting <= most_bytes
+    assert intake.put_now(message(7, 1))
+    assert names(intake.take(1)) == [7], "who comes now is in the next group"
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
