@@ -170,7 +170,7 @@ async def test_the_hours_of_a_meter_cover_every_reading_that_names_it(database: 
 
 
 async def test_a_flood_of_questions_and_one_that_waits_do_not_hold_up_readings(database: str) -> None:
-    async with ingesting(database, connections=2) as stubs:
+    async with ingesting(database, connections=3) as stubs:
         await send(stubs, meter(TODAY_S))
         with psycopg.connect(database) as blocker:
             blocker.execute("LOCK TABLE meter_assignments IN ACCESS EXCLUSIVE MODE")
