@@ -6,15 +6,17 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from state_service import paging, translate
+from state_service import translate
 from state_service.merge import is_online, newest
 from state_service.states import Kind, State, id_of
 from state_service.store import Store
 from state_service.watch import Feed
+from wattstream import paging
 from wattstream.api.state.v1 import state_pb2 as pb
 from wattstream.api.state.v1 import state_pb2_grpc
 from wattstream.errors import NotFoundError
 
+_LISTS = {Kind.VEHICLE: "vehicle states", Kind.METER: "meter states"}
 SERVICE = pb.DESCRIPTOR.services_by_name["StateService"].full_name
 
 
@@ -75,9 +77,10 @@ class StateServicer(state_pb2_grpc.StateServiceServicer):
         return [self._told(state) for state in found.values()], [id_of(key) for key in keys if key not in found]
 
     async def _page(self, kind: Kind, page_size: int, page_token: str) -> tuple[list[Any], str]:
-        size, after = translate.to_page_size(page_size), paging.from_token(kind, page_token)
-        states, last = await self._store.page(kind, after, size)
-        return [self._told(state) for state in states], paging.to_token(kind, last) if last else ""
+        size = paging.page_size(page_size, translate.DEFAULT_PAGE, translate.MAX_DEVICES)
+        [after] = paging.from_token(_LISTS[kind], page_token, "")
+        states, last = await self._store.page(kind, str(after), size)
+        return [self._told(state) for state in states], paging.to_token(_LISTS[kind], last) if last else ""
 
     def _told(self, state: State) -> Any:
         return translate.from_state(state, self._is_online(state))

@@ -87,17 +87,6 @@ def to_keys(kind: Kind, device_ids: Sequence[str], field: str) -> list[str]:
     return list(dict.fromkeys(to_key(kind, device_id, f"{field}[{i}]") for i, device_id in enumerate(device_ids)))
 
 
-def to_page_size(page_size: int) -> int:
-    """Return how many devices a page may have.
-
-    Raises:
-        InvalidRequestError: it is out of range.
-    """
-    if not 0 <= page_size <= MAX_DEVICES:
-        raise bad_field("page_size", f"must be 1 to {MAX_DEVICES:,}, or 0 for {DEFAULT_PAGE}; got {page_size}")
-    return page_size or DEFAULT_PAGE
-
-
 def to_selection(request: pb.WatchStatesRequest) -> Selection:
     """Return which devices are to be watched.
 

@@ -1,4 +1,4 @@
-"""The pure rules of the live state: which reading is it, its form in Redis, page tokens, what a watcher is told."""
+"""The pure rules of the live state: which reading is it, its form in Redis, what a watcher is told."""
 
 import math
 from collections.abc import Iterable
@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state_service import changes, paging
+from state_service import changes
 from state_service.merge import is_online, newest
 from state_service.states import Kind, MeterState, Selection, State, VehicleState, from_fields, id_of, key_of, to_fields
 from state_service.watch import Watcher
-from wattstream.errors import InvalidRequestError
 
 ids = st.text("AZaz09._:/-", min_size=1, max_size=64)
 kinds = st.sampled_from(Kind)
@@ -86,26 +85,6 @@ def test_a_key_names_one_device_whatever_its_id(kind: Kind, device_id: str) -> N
     assert id_of(key) == device_id
     assert key in Selection((kind,))
     assert key not in Selection(tuple(k for k in Kind if k != kind))
-
-
-@given(kinds, ids)
-def test_a_page_token_is_for_urls_and_leads_back_to_its_id(kind: Kind, device_id: str) -> None:
-    token = paging.to_token(kind, device_id)
-    assert token.replace("-", "").replace("_", "").isalnum()
-    assert paging.from_token(kind, token) == device_id
-
-
-@given(st.text(min_size=1))
-def test_a_token_of_other_make_is_refused_by_name(token: str) -> None:
-    with pytest.raises(InvalidRequestError) as caught:
-        paging.from_token(Kind.METER, token)
-    assert [v.field for v in caught.value.violations] == ["page_token"]
-
-
-@given(ids)
-def test_a_token_of_the_other_list_is_refused(device_id: str) -> None:
-    with pytest.raises(InvalidRequestError):
-        paging.from_token(Kind.METER, paging.to_token(Kind.VEHICLE, device_id))
 
 
 def drained(watcher: Watcher) -> tuple[list[State], int]:
