@@ -56,11 +56,13 @@ async def _demo(console: Console, data_dir: Path, duration: timedelta | None) ->
         with Client(instance.ingest, instance.state, instance.analytics) as client:
             await asyncio.to_thread(load, client)
             fleet = DemoFleet(client)
-            async with fleet.playing():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(duration.total_seconds() if duration else None):
-                        await _show(console, fleet)
-        console.print(f"{fleet.acknowledged} readings were stored and acknowledged.", highlight=False)
+            try:
+                async with fleet.playing():
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(duration.total_seconds() if duration else None):
+                            await _show(console, fleet)
+            finally:
+                console.print(f"{fleet.acknowledged} readings were stored and acknowledged.", highlight=False)
 
 
 async def _show(console: Console, fleet: DemoFleet) -> None:
