@@ -134,8 +134,8 @@ async def _stop(program: Program, process: Process) -> None:
         return
     process.send_signal(program.stop_signal)
     try:
-        async with asyncio.timeout(program.stop_within_s):
-            await process.wait()
+        # Not asyncio.timeout: before Python 3.11.3 it never says so in a task that is being cancelled, as this one is.
+        await asyncio.wait_for(process.wait(), program.stop_within_s)
     except TimeoutError:
         log.warning("a program does not stop and is killed", program=program.name)
         process.kill()
