@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 
 from ingest_service.batches import Message, Verdict
 from ingest_service.framing import UPLOAD, Form
@@ -26,6 +27,9 @@ class _Stream:
     Attributes:
         form: what its messages are.
         peer: whose it is.
+        taken: how many messages have been taken in.
+        settled: how many of them, from the first on without a gap, are settled.
+        early: by number, what is to be told of messages that are settled before others that came before them.
         waiting_bytes: size of the messages whose sender has not been told yet; there is none where it is 0.
         told: what it will be told of those that have been stored: verdicts, or what kept a message from being stored.
         told_bytes: size of those messages.
@@ -34,12 +38,25 @@ class _Stream:
 
     form: Form
     peer: str
+    taken: int = 0
+    settled: int = 0
+    early: dict[int, tuple[Verdict | Exception, int]] = field(default_factory=dict)
     waiting_bytes: int = 0
     told: list[Verdict | Exception] = field(default_factory=list)
     told_bytes: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     room: asyncio.Event = field(default_factory=asyncio.Event)
     given_up: bool = False
+
+    def settle(self, number: int, size: int, told: Verdict | Exception) -> None:
+        """Note what is to be told of a message, which is told after all that came before it."""
+        self.early[number] = told, size
+        while self.settled in self.early:
+            due, due_bytes = self.early.pop(self.settled)
+            self.told.append(due)
+            self.told_bytes += due_bytes
+            self.settled += 1
+            self.changed.set()
 
 
 class Streams:
@@ -119,13 +136,8 @@ class Streams:
             while stream.waiting_bytes and stream.waiting_bytes + size > self._window():
                 stream.room.clear()
                 await stream.room.wait()
-
-            def settle(told: Verdict | Exception, size: int = size) -> None:
-                stream.told_bytes += size
-                stream.told.append(told)
-                stream.changed.set()
-
-            message = Message(data, stream.form, now_us(), settle)
+            message = Message(data, stream.form, now_us(), partial(stream.settle, stream.taken, size))
+            stream.taken += 1
             stream.waiting_bytes += size
             if not self._intake.put_now(message):
                 await self._put(message, stream, size)

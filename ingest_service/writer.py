@@ -35,6 +35,7 @@ _FIRST_RETRY_S = 0.1
 _LAST_RETRY_S = 2.0
 _DAYS_A_TRANSACTION = 31
 _MOST_UNDER_WAY = 2
+_LARGE_READINGS = 2000
 _LEAST_APART_S = 0.01
 _GATHER_A_MESSAGE_S = 0.0002
 
@@ -90,7 +91,7 @@ class Writer:
         self._intake = intake
         self._stored = stored
         self._pace = pace
-        self._under_way = 0
+        self._under_way: list[int] = []  # the readings in each group
         self._ended = 0.0
         self._expect_duplicates = False
         self._certain = True
@@ -99,34 +100,35 @@ class Writer:
     async def run(self) -> None:
         """Store what comes in, until cancelled.
 
-        A second group goes to the database while the first is under way only if it is large: then there is enough for
-        both. Senders are told in the order of the groups.
+        A second group goes to the database while the first is under way if either is large: two large ones keep more
+        of it busy, and a small one need not wait for a large one. Two small ones are better off as one.
         """
         clock = asyncio.get_running_loop().time
-        begun, messages, told = 0.0, 0, asyncio.Event()
-        told.set()
+        begun, messages = 0.0, 0
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await self._intake.arrival()
                 gathered = self._ended + min(messages * _GATHER_A_MESSAGE_S, self._pace.gather_s)
                 await self._intake.gather(max(begun + _LEAST_APART_S, gathered) - clock())
-                while self._under_way == _MOST_UNDER_WAY or (self._under_way and not self._intake.has_batch()):
+                while not self._may_begin():
                     await self._intake.change()
                 begun = clock()
                 batches = self._intake.take(self._pace.group_readings)
                 messages = sum(len(batch.messages) for batch in batches)
-                before, told = told, asyncio.Event()
-                self._under_way += 1
-                tasks.create_task(self._store(batches, before, told))
+                size = sum(framed.readings for batch in batches for framed in batch.framed)
+                self._under_way.append(size)
+                tasks.create_task(self._store(batches, size))
 
-    async def _store(self, batches: Sequence[Batch], before: asyncio.Event, told: asyncio.Event) -> None:
-        """Store a group, and tell what became of it after the group before it was told."""
-        outcome = await self._outcome(batches)
-        await before.wait()
-        await self._tell(batches, outcome)
-        told.set()
+    def _may_begin(self) -> bool:
+        if len(self._under_way) == _MOST_UNDER_WAY:
+            return False
+        return self._intake.has_batch() or all(size >= _LARGE_READINGS for size in self._under_way)
+
+    async def _store(self, batches: Sequence[Batch], size: int) -> None:
+        """Store a group of so many readings, and tell what became of it."""
+        await self._tell(batches, await self._outcome(batches))
         self._ended = asyncio.get_running_loop().time()
-        self._under_way -= 1
+        self._under_way.remove(size)
         self._intake.release(batches)
 
     async def _tell(self, batches: Sequence[Batch], outcome: list[dict[Kind, Outcomes]] | Exception) -> None:
