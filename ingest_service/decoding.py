@@ -12,6 +12,7 @@ from ingest_service.readings import BAD_TIME, KINDS, METER, NO_METER, NO_TIME, U
 from ingest_service.wire import PADDING, parse
 from wattstream.api.telemetry.v1 import telemetry_pb2
 
+_NOTHING = Frames(0, 0, b"", (), ())
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that google.protobuf.Timestamp allows
 
 Keys = Mapping[Kind, Mapping[bytes, int]]
@@ -66,14 +67,13 @@ def decode(messages: Sequence[tuple[bytes, Form]], keys: Keys, most_readings: in
 
 def _frame(data: bytes, form: Form, most: int) -> tuple[Framed, Frames]:
     try:
-        found = frame(data, form)
+        found = frame(data, form, most)
     except MalformedError:
-        return Framed(0, 0, "cannot be decoded"), Frames(0, b"", (), ())
-    count = len(found.starts)
-    if count <= most:
-        return Framed(found.batch_id, count, ""), found
-    refusal = f"holds {count} readings; at most {most} are accepted in one message"
-    return Framed(found.batch_id, count, refusal), Frames(0, b"", (), ())
+        return Framed(0, 0, "cannot be decoded"), _NOTHING
+    if found.total <= most:
+        return Framed(found.batch_id, found.total, ""), found
+    refusal = f"holds {found.total} readings; at most {most} are accepted in one message"
+    return Framed(found.batch_id, found.total, refusal), _NOTHING
 
 
 def _counted(counts: Ints) -> Ints:

@@ -4,6 +4,7 @@ The forms are those of https://protobuf.dev/programming-guides/encoding/. Messag
 readings and, in a stream, a batch id.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -34,9 +35,10 @@ STREAM = Form(0x12, ingest_pb2.StreamReadingsRequest)
 
 
 class Frames(NamedTuple):
-    """The readings of a message: reading i is data[starts[i]:ends[i]]."""
+    """The readings of a message: `total` of them, of which reading i is data[starts[i]:ends[i]], if it was kept."""
 
     batch_id: int
+    total: int
     data: bytes
     starts: Sequence[int]
     ends: Sequence[int]
@@ -46,25 +48,25 @@ class MalformedError(Exception):
     """The bytes are no message of the form."""
 
 
-def frame(data: bytes, form: Form) -> Frames:
-    """Return where the readings of a message lie.
+def frame(data: bytes, form: Form, keep: int = sys.maxsize) -> Frames:
+    """Return where the readings of a message lie; those after the first `keep` are only counted.
 
     Raises:
         MalformedError: the bytes are no message of the form.
     """
     try:
-        return _frame_usual(data, form)
+        return _frame_usual(data, form, keep)
     except (_UnusualError, IndexError):
-        return _frame_any(data, form)
+        return _frame_any(data, form, keep)
 
 
 class _UnusualError(Exception):
     pass
 
 
-def _frame_usual(data: bytes, form: Form) -> Frames:
+def _frame_usual(data: bytes, form: Form, keep: int) -> Frames:
     """Frame a message as every library writes it: the batch id first, readings of less than 16 KiB."""
-    position, size, batch_id = 0, len(data), 0
+    position, size, batch_id, count = 0, len(data), 0, 0
     starts, ends = [], []
     if form is STREAM and size and data[0] == _BATCH_ID:
         position, shift, byte = 1, 0, _CONTINUES
@@ -87,25 +89,28 @@ def _frame_usual(data: bytes, form: Form) -> Frames:
                 raise _UnusualError
             length = length & 0x7F | more << 7
             position += 1
-        starts.append(position)
+        count += 1
+        if count <= keep:
+            starts.append(position)
+            ends.append(position + length)
         position += length
-        ends.append(position)
     if position != size or batch_id >> 64:
         raise _UnusualError
-    return Frames(batch_id, data, starts, ends)
+    return Frames(batch_id, count, data, starts, ends)
 
 
-def _frame_any(data: bytes, form: Form) -> Frames:
+def _frame_any(data: bytes, form: Form, keep: int) -> Frames:
     """Frame a message of whatever layout, by decoding it."""
     try:
         message = form.type.FromString(data)
     except DecodeError:
         raise MalformedError from None
-    parts = [reading.SerializeToString() for reading in message.readings]
+    parts = [reading.SerializeToString() for reading in message.readings[:keep]]
     ends = []
     position = 0
     for part in parts:
         position += len(part)
         ends.append(position)
     starts = [end - len(part) for end, part in zip(ends, parts, strict=True)]
-    return Frames(message.batch_id if form is STREAM else 0, b"".join(parts), starts, ends)
+    batch_id = message.batch_id if form is STREAM else 0
+    return Frames(batch_id, len(message.readings), b"".join(parts), starts, ends)

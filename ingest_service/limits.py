@@ -127,7 +127,7 @@ class PeerLimits:
 
 def _readings_in(data: bytes, form: Form) -> int:
     try:
-        return len(frame(data, form).starts)
+        return frame(data, form, keep=0).total
     except MalformedError:
         return 1
 

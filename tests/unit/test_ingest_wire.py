@@ -143,3 +143,11 @@ def test_usual_readings_take_the_fast_way() -> None:
         found = parse(data, np.array(framed.starts), np.array(framed.ends), kind)
         assert found.row.tolist() == [row]
         assert found.recorded_at_us.tolist() == [1_700_000_000_123_456]
+
+
+def test_readings_beyond_those_to_keep_are_counted_and_take_no_memory() -> None:
+    data = pb.StreamReadingsRequest(batch_id=7, readings=[Reading()] * 5).SerializeToString()
+    for form_of in (data, data + b"\x08\x07"):  # the usual layout, and another that says the same
+        found = frame(form_of, STREAM, keep=2)
+        assert (found.batch_id, found.total, len(found.starts), len(found.ends)) == (7, 5, 2, 2)
+    assert decode([(data, STREAM)], NOBODY, 4).messages[0].refusal.startswith("holds 5 readings")
