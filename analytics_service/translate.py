@@ -1,6 +1,5 @@
 """Between the messages of the contract and the questions of this service; what cannot be used is refused here."""
 
-import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -11,8 +10,8 @@ from analytics_service.performance import Correlation, Performance
 from analytics_service.windows import Window
 from wattstream.api.analytics.v1 import analytics_pb2 as pb
 from wattstream.errors import NotFoundError, bad_field
+from wattstream.ids import is_id
 
-_ID = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 _CORRELATIONS = {
     pb.CORRELATION_UNSPECIFIED: Correlation.EXCLUSIVE_MINUTES,
     pb.CORRELATION_EXCLUSIVE_MINUTES: Correlation.EXCLUSIVE_MINUTES,
@@ -32,7 +31,7 @@ def to_vehicle_id(field: str, text: str) -> str:
     """
     if not text:
         raise bad_field(field, "is required")
-    if not _ID.fullmatch(text):
+    if not is_id(text):
         raise bad_field(field, "must be 1 to 64 characters of A-Z a-z 0-9 . _ : / -")
     return text
 

@@ -8,11 +8,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ingest_service.fleet import Assignment, Fleet
 from ingest_service.readings import KINDS, Kind
-from ingest_service.validation import ID_RULE, is_id
 from wattstream import paging
 from wattstream.api.ingest.v1 import fleet_pb2 as pb
 from wattstream.api.ingest.v1.fleet_pb2_grpc import FleetServiceServicer
 from wattstream.errors import FieldViolation, InvalidRequestError, bad_field
+from wattstream.ids import ID_RULE, is_id
 
 _MOST = 10_000
 _PAGE = 1000

@@ -1,6 +1,5 @@
 """Judges readings, one by one, without any I/O: which are acceptable, and what is wrong with the others."""
 
-import re
 from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
@@ -10,9 +9,8 @@ import numpy as np
 from ingest_service.decoding import Decoded
 from ingest_service.readings import BAD_TIME, NO_TIME, Bools, Columns, Kind
 from wattstream.api.ingest.v1.ingest_pb2 import RejectionReason
+from wattstream.ids import ID_RULE, is_id
 
-_ID = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
-ID_RULE = "must be 1 to 64 characters of A-Z a-z 0-9 . _ : / -"
 _SHOWN = 80
 
 
@@ -50,11 +48,6 @@ class Judged(NamedTuple):
 
     good: dict[Kind, Bools]
     rejections: dict[int, list[Rejection]]
-
-
-def is_id(text: str) -> bool:
-    """Tell whether `text` is an id as devices may have it."""
-    return _ID.fullmatch(text) is not None
 
 
 def judge(decoded: Decoded, limits: Limits, now_us: int) -> Judged:

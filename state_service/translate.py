@@ -1,6 +1,5 @@
 """Between the messages of the contract and the states of this service; what cannot be used is refused here."""
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,13 +11,12 @@ from state_service.watch import Update
 from wattstream.api.state.v1 import state_pb2 as pb
 from wattstream.api.telemetry.v1 import telemetry_pb2
 from wattstream.errors import bad_field
+from wattstream.ids import ID_RULE, is_id
 
 MAX_READINGS = 10_000
 MAX_DEVICES = 1_000
 DEFAULT_PAGE = 100
 
-_ID = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
-_ID_RULE = "must be 1 to 64 characters of A-Z a-z 0-9 . _ : / -"
 _LAST_US = 2**53 - 1  # in the year 2255: the greatest that Lua compares exactly
 _METER_VALUES = ("kwh_consumed_ac", "voltage")
 _VEHICLE_VALUES = ("soc", "kwh_delivered_dc", "battery_temp")
@@ -136,8 +134,8 @@ def from_update(update: Update, is_online: IsOnline) -> pb.WatchStatesResponse:
 
 
 def _check_id(device_id: str, field: str) -> None:
-    if not _ID.fullmatch(device_id):
-        raise bad_field(field, _ID_RULE)
+    if not is_id(device_id):
+        raise bad_field(field, ID_RULE)
 
 
 def _require(message: Message, fields: Sequence[str], path: str) -> None:

@@ -14,9 +14,10 @@ from ingest_service.decoding import Keys
 from ingest_service.framing import UNARY
 from ingest_service.ingestion import limits_of
 from ingest_service.readings import KINDS, METER, VEHICLE
-from ingest_service.validation import ID_RULE, Rejection
+from ingest_service.validation import Rejection
 from wattstream.api.ingest.v1 import ingest_pb2 as pb
 from wattstream.api.telemetry.v1.telemetry_pb2 import MeterReading, Reading, VehicleReading
+from wattstream.ids import ID_RULE
 
 NOW_S = 1_770_734_820
 LIMITS = limits_of(IngestConfig())
