@@ -56,6 +56,78 @@ vehicle's readings in the window.
 """
 Global___Correlation: _TypeAlias = Correlation  # noqa: Y015
 
+class _Granularity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GranularityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Granularity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GRANULARITY_UNSPECIFIED: _Granularity.ValueType  # 0
+    """The finest of the others with which the window has at most 300 buckets, or if there is none, a day. For the fleet an
+    hour is the finest.
+    """
+    GRANULARITY_MINUTE: _Granularity.ValueType  # 1
+    """A minute."""
+    GRANULARITY_5_MINUTES: _Granularity.ValueType  # 2
+    """5 minutes."""
+    GRANULARITY_15_MINUTES: _Granularity.ValueType  # 3
+    """15 minutes."""
+    GRANULARITY_HOUR: _Granularity.ValueType  # 4
+    """An hour."""
+    GRANULARITY_DAY: _Granularity.ValueType  # 5
+    """A day of the calendar, which has 23 or 25 hours where clocks are changed."""
+
+class Granularity(_Granularity, metaclass=_GranularityEnumTypeWrapper):
+    """How long a bucket is."""
+
+GRANULARITY_UNSPECIFIED: Granularity.ValueType  # 0
+"""The finest of the others with which the window has at most 300 buckets, or if there is none, a day. For the fleet an
+hour is the finest.
+"""
+GRANULARITY_MINUTE: Granularity.ValueType  # 1
+"""A minute."""
+GRANULARITY_5_MINUTES: Granularity.ValueType  # 2
+"""5 minutes."""
+GRANULARITY_15_MINUTES: Granularity.ValueType  # 3
+"""15 minutes."""
+GRANULARITY_HOUR: Granularity.ValueType  # 4
+"""An hour."""
+GRANULARITY_DAY: Granularity.ValueType  # 5
+"""A day of the calendar, which has 23 or 25 hours where clocks are changed."""
+Global___Granularity: _TypeAlias = Granularity  # noqa: Y015
+
+class _VehicleOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VehicleOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VehicleOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VEHICLE_ORDER_UNSPECIFIED: _VehicleOrder.ValueType  # 0
+    """EFFICIENCY."""
+    VEHICLE_ORDER_EFFICIENCY: _VehicleOrder.ValueType  # 1
+    """By efficiency, the lowest first; vehicles without one (AC is 0) come last."""
+    VEHICLE_ORDER_KWH_LOST: _VehicleOrder.ValueType  # 2
+    """By energy lost, the most first."""
+    VEHICLE_ORDER_KWH_CONSUMED_AC: _VehicleOrder.ValueType  # 3
+    """By AC energy, the most first."""
+    VEHICLE_ORDER_KWH_DELIVERED_DC: _VehicleOrder.ValueType  # 4
+    """By DC energy, the most first."""
+
+class VehicleOrder(_VehicleOrder, metaclass=_VehicleOrderEnumTypeWrapper):
+    """By what vehicles are ranked."""
+
+VEHICLE_ORDER_UNSPECIFIED: VehicleOrder.ValueType  # 0
+"""EFFICIENCY."""
+VEHICLE_ORDER_EFFICIENCY: VehicleOrder.ValueType  # 1
+"""By efficiency, the lowest first; vehicles without one (AC is 0) come last."""
+VEHICLE_ORDER_KWH_LOST: VehicleOrder.ValueType  # 2
+"""By energy lost, the most first."""
+VEHICLE_ORDER_KWH_CONSUMED_AC: VehicleOrder.ValueType  # 3
+"""By AC energy, the most first."""
+VEHICLE_ORDER_KWH_DELIVERED_DC: VehicleOrder.ValueType  # 4
+"""By DC energy, the most first."""
+Global___VehicleOrder: _TypeAlias = VehicleOrder  # noqa: Y015
+
 @_typing.final
 class TimeWindow(_message.Message):
     """A half-open stretch of time, [start, end)."""
@@ -312,3 +384,610 @@ class BatchGetVehiclePerformanceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchGetVehiclePerformanceResponse: _TypeAlias = BatchGetVehiclePerformanceResponse  # noqa: Y015
+
+@_typing.final
+class QueryPerformanceSeriesRequest(_message.Message):
+    """Whose series, when, and how it is cut."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VEHICLE_ID_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    CORRELATION_FIELD_NUMBER: _builtins.int
+    GRANULARITY_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    vehicle_id: _builtins.str
+    """The vehicle. Empty: the whole fleet, in whole hours, by HOUR or DAY and EXCLUSIVE_MINUTES."""
+    correlation: Global___Correlation.ValueType
+    """How to pair. Not set: EXCLUSIVE_MINUTES."""
+    granularity: Global___Granularity.ValueType
+    """How long a bucket is."""
+    time_zone: _builtins.str
+    """The IANA time zone by whose clock buckets begin, such as "Europe/Zurich". Empty: "UTC". The fleet's must be a whole
+    number of hours from UTC.
+    """
+    @_builtins.property
+    def window(self) -> Global___TimeWindow:
+        """When. Not set: the last 24 hours."""
+
+    def __init__(
+        self,
+        *,
+        vehicle_id: _builtins.str = ...,
+        window: Global___TimeWindow | None = ...,
+        correlation: Global___Correlation.ValueType = ...,
+        granularity: Global___Granularity.ValueType = ...,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["correlation", b"correlation", "granularity", b"granularity", "time_zone", b"time_zone", "vehicle_id", b"vehicle_id", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryPerformanceSeriesRequest: _TypeAlias = QueryPerformanceSeriesRequest  # noqa: Y015
+
+@_typing.final
+class PerformanceBucket(_message.Message):
+    """One bucket of a series. Fields have the meaning that they have in VehiclePerformance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    KWH_CONSUMED_AC_FIELD_NUMBER: _builtins.int
+    KWH_DELIVERED_DC_FIELD_NUMBER: _builtins.int
+    KWH_LOST_FIELD_NUMBER: _builtins.int
+    EFFICIENCY_FIELD_NUMBER: _builtins.int
+    MEAN_SOC_FIELD_NUMBER: _builtins.int
+    MEAN_BATTERY_TEMP_FIELD_NUMBER: _builtins.int
+    READINGS_KEPT_FIELD_NUMBER: _builtins.int
+    READINGS_FIELD_NUMBER: _builtins.int
+    READINGS_WITHOUT_METER_FIELD_NUMBER: _builtins.int
+    MINUTES_KEPT_FIELD_NUMBER: _builtins.int
+    MINUTES_SHARED_FIELD_NUMBER: _builtins.int
+    MINUTES_WITHOUT_METER_DATA_FIELD_NUMBER: _builtins.int
+    kwh_consumed_ac: _builtins.float
+    """AC energy at the meter, in kWh. Not set when nothing is kept: no data is not 0 kWh."""
+    kwh_delivered_dc: _builtins.float
+    """DC energy in the battery, in kWh. Not set when nothing is kept."""
+    kwh_lost: _builtins.float
+    """AC minus DC, in kWh. Not set when nothing is kept."""
+    efficiency: _builtins.float
+    """DC divided by AC. Not set when nothing is kept or AC is 0."""
+    mean_soc: _builtins.float
+    """Mean state of charge, in percent. Not set when there is no reading to average."""
+    mean_battery_temp: _builtins.float
+    """Mean battery temperature, in degrees Celsius. Not set when there is no reading to average."""
+    readings_kept: _builtins.int
+    """How many readings of vehicles are kept."""
+    readings: _builtins.int
+    """How many readings of vehicles there are."""
+    readings_without_meter: _builtins.int
+    """How many of those belong to no meter."""
+    minutes_kept: _builtins.int
+    """How many (meter, minute) pairs were kept."""
+    minutes_shared: _builtins.int
+    """How many (vehicle, meter, minute) were left out because the meter was shared."""
+    minutes_without_meter_data: _builtins.int
+    """How many further (meter, minute) pairs were left out because the meter has no reading."""
+    @_builtins.property
+    def start(self) -> _timestamp_pb2.Timestamp:
+        """The first instant in it. The first bucket begins with the window."""
+
+    @_builtins.property
+    def end(self) -> _timestamp_pb2.Timestamp:
+        """The first instant after it. The last bucket ends with the window."""
+
+    def __init__(
+        self,
+        *,
+        start: _timestamp_pb2.Timestamp | None = ...,
+        end: _timestamp_pb2.Timestamp | None = ...,
+        kwh_consumed_ac: _builtins.float | None = ...,
+        kwh_delivered_dc: _builtins.float | None = ...,
+        kwh_lost: _builtins.float | None = ...,
+        efficiency: _builtins.float | None = ...,
+        mean_soc: _builtins.float | None = ...,
+        mean_battery_temp: _builtins.float | None = ...,
+        readings_kept: _builtins.int = ...,
+        readings: _builtins.int = ...,
+        readings_without_meter: _builtins.int = ...,
+        minutes_kept: _builtins.int = ...,
+        minutes_shared: _builtins.int = ...,
+        minutes_without_meter_data: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_efficiency", b"_efficiency", "_kwh_consumed_ac", b"_kwh_consumed_ac", "_kwh_delivered_dc", b"_kwh_delivered_dc", "_kwh_lost", b"_kwh_lost", "_mean_battery_temp", b"_mean_battery_temp", "_mean_soc", b"_mean_soc", "efficiency", b"efficiency", "end", b"end", "kwh_consumed_ac", b"kwh_consumed_ac", "kwh_delivered_dc", b"kwh_delivered_dc", "kwh_lost", b"kwh_lost", "mean_battery_temp", b"mean_battery_temp", "mean_soc", b"mean_soc", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_efficiency", b"_efficiency", "_kwh_consumed_ac", b"_kwh_consumed_ac", "_kwh_delivered_dc", b"_kwh_delivered_dc", "_kwh_lost", b"_kwh_lost", "_mean_battery_temp", b"_mean_battery_temp", "_mean_soc", b"_mean_soc", "efficiency", b"efficiency", "end", b"end", "kwh_consumed_ac", b"kwh_consumed_ac", "kwh_delivered_dc", b"kwh_delivered_dc", "kwh_lost", b"kwh_lost", "mean_battery_temp", b"mean_battery_temp", "mean_soc", b"mean_soc", "minutes_kept", b"minutes_kept", "minutes_shared", b"minutes_shared", "minutes_without_meter_data", b"minutes_without_meter_data", "readings", b"readings", "readings_kept", b"readings_kept", "readings_without_meter", b"readings_without_meter", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__efficiency: _TypeAlias = _typing.Literal["efficiency"]  # noqa: Y015
+    _WhichOneofArgType__efficiency: _TypeAlias = _typing.Literal["_efficiency", b"_efficiency"]  # noqa: Y015
+    _WhichOneofReturnType__kwh_consumed_ac: _TypeAlias = _typing.Literal["kwh_consumed_ac"]  # noqa: Y015
+    _WhichOneofArgType__kwh_consumed_ac: _TypeAlias = _typing.Literal["_kwh_consumed_ac", b"_kwh_consumed_ac"]  # noqa: Y015
+    _WhichOneofReturnType__kwh_delivered_dc: _TypeAlias = _typing.Literal["kwh_delivered_dc"]  # noqa: Y015
+    _WhichOneofArgType__kwh_delivered_dc: _TypeAlias = _typing.Literal["_kwh_delivered_dc", b"_kwh_delivered_dc"]  # noqa: Y015
+    _WhichOneofReturnType__kwh_lost: _TypeAlias = _typing.Literal["kwh_lost"]  # noqa: Y015
+    _WhichOneofArgType__kwh_lost: _TypeAlias = _typing.Literal["_kwh_lost", b"_kwh_lost"]  # noqa: Y015
+    _WhichOneofReturnType__mean_battery_temp: _TypeAlias = _typing.Literal["mean_battery_temp"]  # noqa: Y015
+    _WhichOneofArgType__mean_battery_temp: _TypeAlias = _typing.Literal["_mean_battery_temp", b"_mean_battery_temp"]  # noqa: Y015
+    _WhichOneofReturnType__mean_soc: _TypeAlias = _typing.Literal["mean_soc"]  # noqa: Y015
+    _WhichOneofArgType__mean_soc: _TypeAlias = _typing.Literal["_mean_soc", b"_mean_soc"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__efficiency) -> _WhichOneofReturnType__efficiency | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kwh_consumed_ac) -> _WhichOneofReturnType__kwh_consumed_ac | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kwh_delivered_dc) -> _WhichOneofReturnType__kwh_delivered_dc | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kwh_lost) -> _WhichOneofReturnType__kwh_lost | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_battery_temp) -> _WhichOneofReturnType__mean_battery_temp | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_soc) -> _WhichOneofReturnType__mean_soc | None: ...
+
+Global___PerformanceBucket: _TypeAlias = PerformanceBucket  # noqa: Y015
+
+@_typing.final
+class QueryPerformanceSeriesResponse(_message.Message):
+    """The series."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    GRANULARITY_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    granularity: Global___Granularity.ValueType
+    """The granularity that was used."""
+    time_zone: _builtins.str
+    """The time zone that was used."""
+    @_builtins.property
+    def buckets(self) -> _containers.RepeatedCompositeFieldContainer[Global___PerformanceBucket]:
+        """The buckets, in order, without holes; empty ones have no energies."""
+
+    @_builtins.property
+    def window(self) -> Global___TimeWindow:
+        """The window that was used."""
+
+    def __init__(
+        self,
+        *,
+        buckets: _abc.Iterable[Global___PerformanceBucket] | None = ...,
+        window: Global___TimeWindow | None = ...,
+        granularity: Global___Granularity.ValueType = ...,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "granularity", b"granularity", "time_zone", b"time_zone", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryPerformanceSeriesResponse: _TypeAlias = QueryPerformanceSeriesResponse  # noqa: Y015
+
+@_typing.final
+class ListVehiclePerformanceRequest(_message.Message):
+    """Which vehicles, when, in what order, and which page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    REVERSE_FIELD_NUMBER: _builtins.int
+    MIN_KWH_CONSUMED_AC_FIELD_NUMBER: _builtins.int
+    EFFICIENCY_BELOW_FIELD_NUMBER: _builtins.int
+    METER_IDS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    order_by: Global___VehicleOrder.ValueType
+    """By what to rank."""
+    reverse: _builtins.bool
+    """The other way round; vehicles without an efficiency still come last."""
+    min_kwh_consumed_ac: _builtins.float
+    """Leaves out vehicles with less AC energy than this, in kWh."""
+    efficiency_below: _builtins.float
+    """Leaves out vehicles whose efficiency is not below this. Not set: none."""
+    page_size: _builtins.int
+    """At most so many, 1 to 1,000. 0: 100."""
+    page_token: _builtins.str
+    """next_page_token of the page before, of a request that is otherwise the same. Empty: the first page."""
+    @_builtins.property
+    def window(self) -> Global___TimeWindow:
+        """When. Not set: the newest 24 hours that are rolled up, which end at the beginning of the current UTC hour or the one
+        before.
+        """
+
+    @_builtins.property
+    def meter_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Counts only what was charged at these meters, at most 1,000, and leaves out vehicles that kept nothing there. Empty:
+        at any.
+        """
+
+    def __init__(
+        self,
+        *,
+        window: Global___TimeWindow | None = ...,
+        order_by: Global___VehicleOrder.ValueType = ...,
+        reverse: _builtins.bool = ...,
+        min_kwh_consumed_ac: _builtins.float = ...,
+        efficiency_below: _builtins.float | None = ...,
+        meter_ids: _abc.Iterable[_builtins.str] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_efficiency_below", b"_efficiency_below", "efficiency_below", b"efficiency_below", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_efficiency_below", b"_efficiency_below", "efficiency_below", b"efficiency_below", "meter_ids", b"meter_ids", "min_kwh_consumed_ac", b"min_kwh_consumed_ac", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "reverse", b"reverse", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__efficiency_below: _TypeAlias = _typing.Literal["efficiency_below"]  # noqa: Y015
+    _WhichOneofArgType__efficiency_below: _TypeAlias = _typing.Literal["_efficiency_below", b"_efficiency_below"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__efficiency_below) -> _WhichOneofReturnType__efficiency_below | None: ...
+
+Global___ListVehiclePerformanceRequest: _TypeAlias = ListVehiclePerformanceRequest  # noqa: Y015
+
+@_typing.final
+class ListVehiclePerformanceResponse(_message.Message):
+    """A page of the ranking."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERFORMANCES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page. Empty: this is the last."""
+    @_builtins.property
+    def performances(self) -> _containers.RepeatedCompositeFieldContainer[Global___VehiclePerformance]:
+        """Vehicles for which something is kept, in order."""
+
+    @_builtins.property
+    def window(self) -> Global___TimeWindow:
+        """The window that was used."""
+
+    def __init__(
+        self,
+        *,
+        performances: _abc.Iterable[Global___VehiclePerformance] | None = ...,
+        next_page_token: _builtins.str = ...,
+        window: Global___TimeWindow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "performances", b"performances", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVehiclePerformanceResponse: _TypeAlias = ListVehiclePerformanceResponse  # noqa: Y015
+
+@_typing.final
+class GetFleetSummaryRequest(_message.Message):
+    """When."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def window(self) -> Global___TimeWindow:
+        """When. Not set: the newest 24 hours that are rolled up, which end at the beginning of the current UTC hour or the one
+        before.
+        """
+
+    def __init__(
+        self,
+        *,
+        window: Global___TimeWindow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFleetSummaryRequest: _TypeAlias = GetFleetSummaryRequest  # noqa: Y015
+
+@_typing.final
+class EfficiencyBin(_message.Message):
+    """How many vehicles have an efficiency in [from, below)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_FIELD_NUMBER: _builtins.int
+    BELOW_FIELD_NUMBER: _builtins.int
+    VEHICLES_FIELD_NUMBER: _builtins.int
+    below: _builtins.float
+    """The least efficiency above it. Not set: there is no greatest."""
+    vehicles: _builtins.int
+    """How many vehicles."""
+    def __init__(
+        self,
+        *,
+        below: _builtins.float | None = ...,
+        vehicles: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_below", b"_below", "_from", b"_from", "below", b"below", "from", b"from"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_below", b"_below", "_from", b"_from", "below", b"below", "from", b"from", "vehicles", b"vehicles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__below: _TypeAlias = _typing.Literal["below"]  # noqa: Y015
+    _WhichOneofArgType__below: _TypeAlias = _typing.Literal["_below", b"_below"]  # noqa: Y015
+    _WhichOneofReturnType__from: _TypeAlias = _typing.Literal["from"]  # noqa: Y015
+    _WhichOneofArgType__from: _TypeAlias = _typing.Literal["_from", b"_from"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__below) -> _WhichOneofReturnType__below | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__from) -> _WhichOneofReturnType__from | None: ...
+
+Global___EfficiencyBin: _TypeAlias = EfficiencyBin  # noqa: Y015
+
+@_typing.final
+class GetFleetSummaryResponse(_message.Message):
+    """What the whole fleet consumed, got and lost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_FIELD_NUMBER: _builtins.int
+    KWH_CONSUMED_AC_FIELD_NUMBER: _builtins.int
+    KWH_DELIVERED_DC_FIELD_NUMBER: _builtins.int
+    KWH_LOST_FIELD_NUMBER: _builtins.int
+    EFFICIENCY_FIELD_NUMBER: _builtins.int
+    KWH_METERED_AC_FIELD_NUMBER: _builtins.int
+    KWH_REPORTED_DC_FIELD_NUMBER: _builtins.int
+    EFFICIENCY_HISTOGRAM_FIELD_NUMBER: _builtins.int
+    VEHICLES_REPORTING_FIELD_NUMBER: _builtins.int
+    VEHICLES_SILENT_FIELD_NUMBER: _builtins.int
+    METERS_REPORTING_FIELD_NUMBER: _builtins.int
+    METERS_SILENT_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    kwh_consumed_ac: _builtins.float
+    """AC energy of kept minutes, in kWh."""
+    kwh_delivered_dc: _builtins.float
+    """DC energy of kept minutes, in kWh."""
+    kwh_lost: _builtins.float
+    """AC minus DC, in kWh."""
+    efficiency: _builtins.float
+    """DC divided by AC. Not set when AC is 0."""
+    kwh_metered_ac: _builtins.float
+    """AC energy of all meters, in kWh, whether a vehicle accounts for it or not."""
+    kwh_reported_dc: _builtins.float
+    """DC energy of all vehicles, in kWh, kept or not."""
+    vehicles_reporting: _builtins.int
+    """Vehicles with a reading in the window."""
+    vehicles_silent: _builtins.int
+    """Registered vehicles without one."""
+    meters_reporting: _builtins.int
+    """Meters with a reading in the window."""
+    meters_silent: _builtins.int
+    """Registered meters without one."""
+    @_builtins.property
+    def window(self) -> Global___TimeWindow:
+        """The window that was used."""
+
+    @_builtins.property
+    def efficiency_histogram(self) -> _containers.RepeatedCompositeFieldContainer[Global___EfficiencyBin]:
+        """Vehicles by efficiency, in steps of 0.05 from 0.5 to 1, and what is below and above; all bins, in order."""
+
+    @_builtins.property
+    def quality(self) -> Global___DataQuality:
+        """How good the data are."""
+
+    def __init__(
+        self,
+        *,
+        window: Global___TimeWindow | None = ...,
+        kwh_consumed_ac: _builtins.float = ...,
+        kwh_delivered_dc: _builtins.float = ...,
+        kwh_lost: _builtins.float = ...,
+        efficiency: _builtins.float | None = ...,
+        kwh_metered_ac: _builtins.float = ...,
+        kwh_reported_dc: _builtins.float = ...,
+        efficiency_histogram: _abc.Iterable[Global___EfficiencyBin] | None = ...,
+        vehicles_reporting: _builtins.int = ...,
+        vehicles_silent: _builtins.int = ...,
+        meters_reporting: _builtins.int = ...,
+        meters_silent: _builtins.int = ...,
+        quality: Global___DataQuality | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_efficiency", b"_efficiency", "efficiency", b"efficiency", "quality", b"quality", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_efficiency", b"_efficiency", "efficiency", b"efficiency", "efficiency_histogram", b"efficiency_histogram", "kwh_consumed_ac", b"kwh_consumed_ac", "kwh_delivered_dc", b"kwh_delivered_dc", "kwh_lost", b"kwh_lost", "kwh_metered_ac", b"kwh_metered_ac", "kwh_reported_dc", b"kwh_reported_dc", "meters_reporting", b"meters_reporting", "meters_silent", b"meters_silent", "quality", b"quality", "vehicles_reporting", b"vehicles_reporting", "vehicles_silent", b"vehicles_silent", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__efficiency: _TypeAlias = _typing.Literal["efficiency"]  # noqa: Y015
+    _WhichOneofArgType__efficiency: _TypeAlias = _typing.Literal["_efficiency", b"_efficiency"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__efficiency) -> _WhichOneofReturnType__efficiency | None: ...
+
+Global___GetFleetSummaryResponse: _TypeAlias = GetFleetSummaryResponse  # noqa: Y015
+
+@_typing.final
+class DataQuality(_message.Message):
+    """How good the data of a window are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MINUTES_KEPT_FIELD_NUMBER: _builtins.int
+    MINUTES_SHARED_FIELD_NUMBER: _builtins.int
+    MINUTES_WITHOUT_METER_DATA_FIELD_NUMBER: _builtins.int
+    READINGS_WITHOUT_METER_FIELD_NUMBER: _builtins.int
+    VEHICLES_ABOVE_ONE_FIELD_NUMBER: _builtins.int
+    METER_GAPS_FIELD_NUMBER: _builtins.int
+    METER_GAP_HOURS_FIELD_NUMBER: _builtins.int
+    LONGEST_METER_GAP_HOURS_FIELD_NUMBER: _builtins.int
+    minutes_kept: _builtins.int
+    """(meter, minute) pairs that are kept."""
+    minutes_shared: _builtins.int
+    """(vehicle, meter, minute) that are left out because the meter was shared."""
+    minutes_without_meter_data: _builtins.int
+    """(vehicle, meter, minute) that are left out because the meter has no reading."""
+    readings_without_meter: _builtins.int
+    """Vehicles' readings that belong to no meter."""
+    vehicles_above_one: _builtins.int
+    """Vehicles whose efficiency is above 1, which only a wrong meter or a wrong pairing explains."""
+    meter_gaps: _builtins.int
+    """Gaps: stretches of one or more whole UTC hours without a reading of a meter, between two of its readings in the window."""
+    meter_gap_hours: _builtins.int
+    """All gaps of all meters together, in hours."""
+    longest_meter_gap_hours: _builtins.int
+    """The longest gap of a meter, in hours."""
+    def __init__(
+        self,
+        *,
+        minutes_kept: _builtins.int = ...,
+        minutes_shared: _builtins.int = ...,
+        minutes_without_meter_data: _builtins.int = ...,
+        readings_without_meter: _builtins.int = ...,
+        vehicles_above_one: _builtins.int = ...,
+        meter_gaps: _builtins.int = ...,
+        meter_gap_hours: _builtins.int = ...,
+        longest_meter_gap_hours: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["longest_meter_gap_hours", b"longest_meter_gap_hours", "meter_gap_hours", b"meter_gap_hours", "meter_gaps", b"meter_gaps", "minutes_kept", b"minutes_kept", "minutes_shared", b"minutes_shared", "minutes_without_meter_data", b"minutes_without_meter_data", "readings_without_meter", b"readings_without_meter", "vehicles_above_one", b"vehicles_above_one"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DataQuality: _TypeAlias = DataQuality  # noqa: Y015
+
+@_typing.final
+class QueryMeterUseRequest(_message.Message):
+    """Which meter, and when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METER_ID_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    meter_id: _builtins.str
+    """The meter. Required."""
+    @_builtins.property
+    def window(self) -> Global___TimeWindow:
+        """When, at most 31 days. Not set: the last 24 hours."""
+
+    def __init__(
+        self,
+        *,
+        meter_id: _builtins.str = ...,
+        window: Global___TimeWindow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["meter_id", b"meter_id", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryMeterUseRequest: _TypeAlias = QueryMeterUseRequest  # noqa: Y015
+
+@_typing.final
+class MeterStay(_message.Message):
+    """A stay of a vehicle at a meter: minutes in which it has readings that belong to the meter, with pauses below 15 minutes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VEHICLE_ID_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    MINUTES_FIELD_NUMBER: _builtins.int
+    MINUTES_SHARED_FIELD_NUMBER: _builtins.int
+    KWH_CONSUMED_AC_FIELD_NUMBER: _builtins.int
+    KWH_DELIVERED_DC_FIELD_NUMBER: _builtins.int
+    KWH_REPORTED_DC_FIELD_NUMBER: _builtins.int
+    MEAN_SOC_FIELD_NUMBER: _builtins.int
+    vehicle_id: _builtins.str
+    """The vehicle."""
+    minutes: _builtins.int
+    """Minutes in which the vehicle has readings."""
+    minutes_shared: _builtins.int
+    """How many of those it shared with other vehicles."""
+    kwh_consumed_ac: _builtins.float
+    """AC energy of the meter in the minutes that it had to itself, in kWh."""
+    kwh_delivered_dc: _builtins.float
+    """Its DC energy in the minutes that it had to itself and in which the meter has readings, in kWh."""
+    kwh_reported_dc: _builtins.float
+    """Its DC energy in all minutes of the stay, in kWh."""
+    mean_soc: _builtins.float
+    """Its mean state of charge over the stay, in percent."""
+    @_builtins.property
+    def start(self) -> _timestamp_pb2.Timestamp:
+        """The first minute of the stay."""
+
+    @_builtins.property
+    def end(self) -> _timestamp_pb2.Timestamp:
+        """The end of its last minute."""
+
+    def __init__(
+        self,
+        *,
+        vehicle_id: _builtins.str = ...,
+        start: _timestamp_pb2.Timestamp | None = ...,
+        end: _timestamp_pb2.Timestamp | None = ...,
+        minutes: _builtins.int = ...,
+        minutes_shared: _builtins.int = ...,
+        kwh_consumed_ac: _builtins.float = ...,
+        kwh_delivered_dc: _builtins.float = ...,
+        kwh_reported_dc: _builtins.float = ...,
+        mean_soc: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "kwh_consumed_ac", b"kwh_consumed_ac", "kwh_delivered_dc", b"kwh_delivered_dc", "kwh_reported_dc", b"kwh_reported_dc", "mean_soc", b"mean_soc", "minutes", b"minutes", "minutes_shared", b"minutes_shared", "start", b"start", "vehicle_id", b"vehicle_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeterStay: _TypeAlias = MeterStay  # noqa: Y015
+
+@_typing.final
+class QueryMeterUseResponse(_message.Message):
+    """What became of a meter's energy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_FIELD_NUMBER: _builtins.int
+    KWH_CONSUMED_AC_FIELD_NUMBER: _builtins.int
+    KWH_EXCLUSIVE_FIELD_NUMBER: _builtins.int
+    KWH_SHARED_FIELD_NUMBER: _builtins.int
+    KWH_UNEXPLAINED_FIELD_NUMBER: _builtins.int
+    MINUTES_FIELD_NUMBER: _builtins.int
+    MINUTES_WITHOUT_METER_DATA_FIELD_NUMBER: _builtins.int
+    STAYS_FIELD_NUMBER: _builtins.int
+    STAYS_TRUNCATED_FIELD_NUMBER: _builtins.int
+    kwh_consumed_ac: _builtins.float
+    """AC energy of the meter, in kWh. It is the sum of the three that follow."""
+    kwh_exclusive: _builtins.float
+    """Of that, in minutes with readings of exactly one vehicle."""
+    kwh_shared: _builtins.float
+    """Of that, in minutes with readings of several vehicles."""
+    kwh_unexplained: _builtins.float
+    """Of that, in minutes without readings of any vehicle: standby, a vehicle that does not report, or a leak."""
+    minutes: _builtins.int
+    """Minutes in which the meter has readings."""
+    minutes_without_meter_data: _builtins.int
+    """Minutes in which vehicles have readings and the meter has none."""
+    stays_truncated: _builtins.bool
+    """There are more stays than that."""
+    @_builtins.property
+    def window(self) -> Global___TimeWindow:
+        """The window that was used."""
+
+    @_builtins.property
+    def stays(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeterStay]:
+        """The stays, by start, then vehicle. At most 10,000; the newest are kept."""
+
+    def __init__(
+        self,
+        *,
+        window: Global___TimeWindow | None = ...,
+        kwh_consumed_ac: _builtins.float = ...,
+        kwh_exclusive: _builtins.float = ...,
+        kwh_shared: _builtins.float = ...,
+        kwh_unexplained: _builtins.float = ...,
+        minutes: _builtins.int = ...,
+        minutes_without_meter_data: _builtins.int = ...,
+        stays: _abc.Iterable[Global___MeterStay] | None = ...,
+        stays_truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kwh_consumed_ac", b"kwh_consumed_ac", "kwh_exclusive", b"kwh_exclusive", "kwh_shared", b"kwh_shared", "kwh_unexplained", b"kwh_unexplained", "minutes", b"minutes", "minutes_without_meter_data", b"minutes_without_meter_data", "stays", b"stays", "stays_truncated", b"stays_truncated", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryMeterUseResponse: _TypeAlias = QueryMeterUseResponse  # noqa: Y015

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from wattstream.api.analytics.v1 import alerts_pb2 as wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2
 from wattstream.api.analytics.v1 import analytics_pb2 as wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,14 +27,19 @@ if _version_not_supported:
 
 
 class AnalyticsServiceStub:
-    """Answers questions over windows of history.
+    """Answers questions over windows of history, and finds sustained drops of efficiency.
 
-    A window is half-open, [start, end). Both ends are floored to whole UTC minutes, and the answer carries the window that
-    was used. Not given: the last 24 hours. At most 31 days.
+    A window is half-open, [start, end). Both ends are floored to whole UTC minutes, or for questions about the fleet to whole
+    UTC hours, and the answer carries the window that was used. Not given: the last 24 hours. At most 400 days, and 31 for
+    QueryMeterUse.
+
+    Answers are current: they hold every reading that was acknowledged before the question. They are made of hourly and
+    daily rollups where these are up to date, and of readings elsewhere: at the ends of a window, in the newest hour, and
+    where readings have come late.
 
     Statuses of every RPC: INVALID_ARGUMENT with google.rpc.BadRequest for a bad field; UNAVAILABLE with
-    google.rpc.RetryInfo while the database is away; DEADLINE_EXCEEDED when the answer took too long. Every RPC only reads
-    and is safe to retry.
+    google.rpc.RetryInfo while the database is away; DEADLINE_EXCEEDED when the answer took too long. RPCs that get, list,
+    query or watch only read, and all are safe to retry.
     """
 
     def __init__(self, channel):
@@ -52,17 +58,72 @@ class AnalyticsServiceStub:
                 request_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.BatchGetVehiclePerformanceRequest.SerializeToString,
                 response_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.BatchGetVehiclePerformanceResponse.FromString,
                 _registered_method=True)
+        self.QueryPerformanceSeries = channel.unary_unary(
+                '/wattstream.api.analytics.v1.AnalyticsService/QueryPerformanceSeries',
+                request_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.QueryPerformanceSeriesRequest.SerializeToString,
+                response_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.QueryPerformanceSeriesResponse.FromString,
+                _registered_method=True)
+        self.ListVehiclePerformance = channel.unary_unary(
+                '/wattstream.api.analytics.v1.AnalyticsService/ListVehiclePerformance',
+                request_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.ListVehiclePerformanceRequest.SerializeToString,
+                response_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.ListVehiclePerformanceResponse.FromString,
+                _registered_method=True)
+        self.GetFleetSummary = channel.unary_unary(
+                '/wattstream.api.analytics.v1.AnalyticsService/GetFleetSummary',
+                request_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.GetFleetSummaryRequest.SerializeToString,
+                response_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.GetFleetSummaryResponse.FromString,
+                _registered_method=True)
+        self.QueryMeterUse = channel.unary_unary(
+                '/wattstream.api.analytics.v1.AnalyticsService/QueryMeterUse',
+                request_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.QueryMeterUseRequest.SerializeToString,
+                response_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.QueryMeterUseResponse.FromString,
+                _registered_method=True)
+        self.ListEfficiencyAlerts = channel.unary_unary(
+                '/wattstream.api.analytics.v1.AnalyticsService/ListEfficiencyAlerts',
+                request_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.ListEfficiencyAlertsRequest.SerializeToString,
+                response_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.ListEfficiencyAlertsResponse.FromString,
+                _registered_method=True)
+        self.WatchEfficiencyAlerts = channel.unary_stream(
+                '/wattstream.api.analytics.v1.AnalyticsService/WatchEfficiencyAlerts',
+                request_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.WatchEfficiencyAlertsRequest.SerializeToString,
+                response_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.WatchEfficiencyAlertsResponse.FromString,
+                _registered_method=True)
+        self.AcknowledgeEfficiencyAlert = channel.unary_unary(
+                '/wattstream.api.analytics.v1.AnalyticsService/AcknowledgeEfficiencyAlert',
+                request_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeEfficiencyAlertRequest.SerializeToString,
+                response_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeEfficiencyAlertResponse.FromString,
+                _registered_method=True)
+        self.SetEfficiencyRule = channel.unary_unary(
+                '/wattstream.api.analytics.v1.AnalyticsService/SetEfficiencyRule',
+                request_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.SetEfficiencyRuleRequest.SerializeToString,
+                response_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.SetEfficiencyRuleResponse.FromString,
+                _registered_method=True)
+        self.ListEfficiencyRules = channel.unary_unary(
+                '/wattstream.api.analytics.v1.AnalyticsService/ListEfficiencyRules',
+                request_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.ListEfficiencyRulesRequest.SerializeToString,
+                response_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.ListEfficiencyRulesResponse.FromString,
+                _registered_method=True)
+        self.DeleteEfficiencyRule = channel.unary_unary(
+                '/wattstream.api.analytics.v1.AnalyticsService/DeleteEfficiencyRule',
+                request_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.DeleteEfficiencyRuleRequest.SerializeToString,
+                response_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.DeleteEfficiencyRuleResponse.FromString,
+                _registered_method=True)
 
 
 class AnalyticsServiceServicer:
-    """Answers questions over windows of history.
+    """Answers questions over windows of history, and finds sustained drops of efficiency.
 
-    A window is half-open, [start, end). Both ends are floored to whole UTC minutes, and the answer carries the window that
-    was used. Not given: the last 24 hours. At most 31 days.
+    A window is half-open, [start, end). Both ends are floored to whole UTC minutes, or for questions about the fleet to whole
+    UTC hours, and the answer carries the window that was used. Not given: the last 24 hours. At most 400 days, and 31 for
+    QueryMeterUse.
+
+    Answers are current: they hold every reading that was acknowledged before the question. They are made of hourly and
+    daily rollups where these are up to date, and of readings elsewhere: at the ends of a window, in the newest hour, and
+    where readings have come late.
 
     Statuses of every RPC: INVALID_ARGUMENT with google.rpc.BadRequest for a bad field; UNAVAILABLE with
-    google.rpc.RetryInfo while the database is away; DEADLINE_EXCEEDED when the answer took too long. Every RPC only reads
-    and is safe to retry.
+    google.rpc.RetryInfo while the database is away; DEADLINE_EXCEEDED when the answer took too long. RPCs that get, list,
+    query or watch only read, and all are safe to retry.
     """
 
     def GetVehiclePerformance(self, request, context):
@@ -81,6 +142,85 @@ class AnalyticsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def QueryPerformanceSeries(self, request, context):
+        """A window cut into buckets, of one vehicle or of the whole fleet: every bucket in order, those without readings too.
+        At most 2,000 buckets; INVALID_ARGUMENT names the finest granularity that fits. A vehicle that is not registered has
+        empty buckets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVehiclePerformance(self, request, context):
+        """The vehicles of the fleet, ranked, a page at a time. EXCLUSIVE_MINUTES, in whole hours. Every page is about the window
+        of the first; late readings may change ranks between two pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFleetSummary(self, request, context):
+        """What the whole fleet consumed, got and lost, how efficiency is spread, who is silent, and how good the data are.
+        EXCLUSIVE_MINUTES, in whole hours.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueryMeterUse(self, request, context):
+        """Which vehicles used a meter when, and how much of its energy nobody accounts for. NOT_FOUND with
+        google.rpc.ResourceInfo if the meter is not registered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEfficiencyAlerts(self, request, context):
+        """Alerts, the newest first, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchEfficiencyAlerts(self, request, context):
+        """First the open alerts, or what has changed since a resume token; then each change, for as long as the call is open. An
+        alert that changes several times at once may be told once, as it is then. Ends with UNAVAILABLE when the server shuts
+        down: watch again with the resume token. RESOURCE_EXHAUSTED with google.rpc.RetryInfo when too many watch already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeEfficiencyAlert(self, request, context):
+        """Notes that an operator has seen an alert; another time replaces who and what was noted. NOT_FOUND if there is no such
+        alert.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetEfficiencyRule(self, request, context):
+        """Sets when a drop of efficiency is worth an alert, for the fleet or for a meter. Applies to what is looked at from then
+        on, which is at least the newest hours of its sliding window. NOT_FOUND if the meter is not registered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEfficiencyRules(self, request, context):
+        """All rules.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteEfficiencyRule(self, request, context):
+        """Deletes the rule of a meter, which has the fleet's from then on. NOT_FOUND if it has none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AnalyticsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +234,56 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
                     request_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.BatchGetVehiclePerformanceRequest.FromString,
                     response_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.BatchGetVehiclePerformanceResponse.SerializeToString,
             ),
+            'QueryPerformanceSeries': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryPerformanceSeries,
+                    request_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.QueryPerformanceSeriesRequest.FromString,
+                    response_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.QueryPerformanceSeriesResponse.SerializeToString,
+            ),
+            'ListVehiclePerformance': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVehiclePerformance,
+                    request_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.ListVehiclePerformanceRequest.FromString,
+                    response_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.ListVehiclePerformanceResponse.SerializeToString,
+            ),
+            'GetFleetSummary': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFleetSummary,
+                    request_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.GetFleetSummaryRequest.FromString,
+                    response_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.GetFleetSummaryResponse.SerializeToString,
+            ),
+            'QueryMeterUse': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryMeterUse,
+                    request_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.QueryMeterUseRequest.FromString,
+                    response_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.QueryMeterUseResponse.SerializeToString,
+            ),
+            'ListEfficiencyAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEfficiencyAlerts,
+                    request_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.ListEfficiencyAlertsRequest.FromString,
+                    response_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.ListEfficiencyAlertsResponse.SerializeToString,
+            ),
+            'WatchEfficiencyAlerts': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEfficiencyAlerts,
+                    request_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.WatchEfficiencyAlertsRequest.FromString,
+                    response_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.WatchEfficiencyAlertsResponse.SerializeToString,
+            ),
+            'AcknowledgeEfficiencyAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeEfficiencyAlert,
+                    request_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeEfficiencyAlertRequest.FromString,
+                    response_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeEfficiencyAlertResponse.SerializeToString,
+            ),
+            'SetEfficiencyRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetEfficiencyRule,
+                    request_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.SetEfficiencyRuleRequest.FromString,
+                    response_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.SetEfficiencyRuleResponse.SerializeToString,
+            ),
+            'ListEfficiencyRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEfficiencyRules,
+                    request_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.ListEfficiencyRulesRequest.FromString,
+                    response_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.ListEfficiencyRulesResponse.SerializeToString,
+            ),
+            'DeleteEfficiencyRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteEfficiencyRule,
+                    request_deserializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.DeleteEfficiencyRuleRequest.FromString,
+                    response_serializer=wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.DeleteEfficiencyRuleResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'wattstream.api.analytics.v1.AnalyticsService', rpc_method_handlers)
@@ -103,14 +293,19 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AnalyticsService:
-    """Answers questions over windows of history.
+    """Answers questions over windows of history, and finds sustained drops of efficiency.
 
-    A window is half-open, [start, end). Both ends are floored to whole UTC minutes, and the answer carries the window that
-    was used. Not given: the last 24 hours. At most 31 days.
+    A window is half-open, [start, end). Both ends are floored to whole UTC minutes, or for questions about the fleet to whole
+    UTC hours, and the answer carries the window that was used. Not given: the last 24 hours. At most 400 days, and 31 for
+    QueryMeterUse.
+
+    Answers are current: they hold every reading that was acknowledged before the question. They are made of hourly and
+    daily rollups where these are up to date, and of readings elsewhere: at the ends of a window, in the newest hour, and
+    where readings have come late.
 
     Statuses of every RPC: INVALID_ARGUMENT with google.rpc.BadRequest for a bad field; UNAVAILABLE with
-    google.rpc.RetryInfo while the database is away; DEADLINE_EXCEEDED when the answer took too long. Every RPC only reads
-    and is safe to retry.
+    google.rpc.RetryInfo while the database is away; DEADLINE_EXCEEDED when the answer took too long. RPCs that get, list,
+    query or watch only read, and all are safe to retry.
     """
 
     @staticmethod
@@ -157,6 +352,276 @@ class AnalyticsService:
             '/wattstream.api.analytics.v1.AnalyticsService/BatchGetVehiclePerformance',
             wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.BatchGetVehiclePerformanceRequest.SerializeToString,
             wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.BatchGetVehiclePerformanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryPerformanceSeries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wattstream.api.analytics.v1.AnalyticsService/QueryPerformanceSeries',
+            wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.QueryPerformanceSeriesRequest.SerializeToString,
+            wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.QueryPerformanceSeriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVehiclePerformance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wattstream.api.analytics.v1.AnalyticsService/ListVehiclePerformance',
+            wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.ListVehiclePerformanceRequest.SerializeToString,
+            wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.ListVehiclePerformanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFleetSummary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wattstream.api.analytics.v1.AnalyticsService/GetFleetSummary',
+            wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.GetFleetSummaryRequest.SerializeToString,
+            wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.GetFleetSummaryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryMeterUse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wattstream.api.analytics.v1.AnalyticsService/QueryMeterUse',
+            wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.QueryMeterUseRequest.SerializeToString,
+            wattstream_dot_api_dot_analytics_dot_v1_dot_analytics__pb2.QueryMeterUseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEfficiencyAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wattstream.api.analytics.v1.AnalyticsService/ListEfficiencyAlerts',
+            wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.ListEfficiencyAlertsRequest.SerializeToString,
+            wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.ListEfficiencyAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEfficiencyAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/wattstream.api.analytics.v1.AnalyticsService/WatchEfficiencyAlerts',
+            wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.WatchEfficiencyAlertsRequest.SerializeToString,
+            wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.WatchEfficiencyAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeEfficiencyAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wattstream.api.analytics.v1.AnalyticsService/AcknowledgeEfficiencyAlert',
+            wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeEfficiencyAlertRequest.SerializeToString,
+            wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.AcknowledgeEfficiencyAlertResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetEfficiencyRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wattstream.api.analytics.v1.AnalyticsService/SetEfficiencyRule',
+            wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.SetEfficiencyRuleRequest.SerializeToString,
+            wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.SetEfficiencyRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEfficiencyRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wattstream.api.analytics.v1.AnalyticsService/ListEfficiencyRules',
+            wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.ListEfficiencyRulesRequest.SerializeToString,
+            wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.ListEfficiencyRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteEfficiencyRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wattstream.api.analytics.v1.AnalyticsService/DeleteEfficiencyRule',
+            wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.DeleteEfficiencyRuleRequest.SerializeToString,
+            wattstream_dot_api_dot_analytics_dot_v1_dot_alerts__pb2.DeleteEfficiencyRuleResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ Answers over history: what was consumed at the meter, delivered to the battery, 
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from wattstream.api.analytics.v1 import alerts_pb2 as _alerts_pb2
 from wattstream.api.analytics.v1 import analytics_pb2 as _analytics_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -27,14 +28,19 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AnalyticsServiceStub:
-    """Answers questions over windows of history.
+    """Answers questions over windows of history, and finds sustained drops of efficiency.
 
-    A window is half-open, [start, end). Both ends are floored to whole UTC minutes, and the answer carries the window that
-    was used. Not given: the last 24 hours. At most 31 days.
+    A window is half-open, [start, end). Both ends are floored to whole UTC minutes, or for questions about the fleet to whole
+    UTC hours, and the answer carries the window that was used. Not given: the last 24 hours. At most 400 days, and 31 for
+    QueryMeterUse.
+
+    Answers are current: they hold every reading that was acknowledged before the question. They are made of hourly and
+    daily rollups where these are up to date, and of readings elsewhere: at the ends of a window, in the newest hour, and
+    where readings have come late.
 
     Statuses of every RPC: INVALID_ARGUMENT with google.rpc.BadRequest for a bad field; UNAVAILABLE with
-    google.rpc.RetryInfo while the database is away; DEADLINE_EXCEEDED when the answer took too long. Every RPC only reads
-    and is safe to retry.
+    google.rpc.RetryInfo while the database is away; DEADLINE_EXCEEDED when the answer took too long. RPCs that get, list,
+    query or watch only read, and all are safe to retry.
     """
 
     @_typing.overload
@@ -49,17 +55,58 @@ class AnalyticsServiceStub:
     """The same for up to 1,000 vehicles over one window, in a single query. Vehicles for which nothing is kept are listed
     as missing.
     """
+    QueryPerformanceSeries: _grpc.UnaryUnaryMultiCallable[_analytics_pb2.QueryPerformanceSeriesRequest, _analytics_pb2.QueryPerformanceSeriesResponse]
+    """A window cut into buckets, of one vehicle or of the whole fleet: every bucket in order, those without readings too.
+    At most 2,000 buckets; INVALID_ARGUMENT names the finest granularity that fits. A vehicle that is not registered has
+    empty buckets.
+    """
+    ListVehiclePerformance: _grpc.UnaryUnaryMultiCallable[_analytics_pb2.ListVehiclePerformanceRequest, _analytics_pb2.ListVehiclePerformanceResponse]
+    """The vehicles of the fleet, ranked, a page at a time. EXCLUSIVE_MINUTES, in whole hours. Every page is about the window
+    of the first; late readings may change ranks between two pages.
+    """
+    GetFleetSummary: _grpc.UnaryUnaryMultiCallable[_analytics_pb2.GetFleetSummaryRequest, _analytics_pb2.GetFleetSummaryResponse]
+    """What the whole fleet consumed, got and lost, how efficiency is spread, who is silent, and how good the data are.
+    EXCLUSIVE_MINUTES, in whole hours.
+    """
+    QueryMeterUse: _grpc.UnaryUnaryMultiCallable[_analytics_pb2.QueryMeterUseRequest, _analytics_pb2.QueryMeterUseResponse]
+    """Which vehicles used a meter when, and how much of its energy nobody accounts for. NOT_FOUND with
+    google.rpc.ResourceInfo if the meter is not registered.
+    """
+    ListEfficiencyAlerts: _grpc.UnaryUnaryMultiCallable[_alerts_pb2.ListEfficiencyAlertsRequest, _alerts_pb2.ListEfficiencyAlertsResponse]
+    """Alerts, the newest first, a page at a time."""
+    WatchEfficiencyAlerts: _grpc.UnaryStreamMultiCallable[_alerts_pb2.WatchEfficiencyAlertsRequest, _alerts_pb2.WatchEfficiencyAlertsResponse]
+    """First the open alerts, or what has changed since a resume token; then each change, for as long as the call is open. An
+    alert that changes several times at once may be told once, as it is then. Ends with UNAVAILABLE when the server shuts
+    down: watch again with the resume token. RESOURCE_EXHAUSTED with google.rpc.RetryInfo when too many watch already.
+    """
+    AcknowledgeEfficiencyAlert: _grpc.UnaryUnaryMultiCallable[_alerts_pb2.AcknowledgeEfficiencyAlertRequest, _alerts_pb2.AcknowledgeEfficiencyAlertResponse]
+    """Notes that an operator has seen an alert; another time replaces who and what was noted. NOT_FOUND if there is no such
+    alert.
+    """
+    SetEfficiencyRule: _grpc.UnaryUnaryMultiCallable[_alerts_pb2.SetEfficiencyRuleRequest, _alerts_pb2.SetEfficiencyRuleResponse]
+    """Sets when a drop of efficiency is worth an alert, for the fleet or for a meter. Applies to what is looked at from then
+    on, which is at least the newest hours of its sliding window. NOT_FOUND if the meter is not registered.
+    """
+    ListEfficiencyRules: _grpc.UnaryUnaryMultiCallable[_alerts_pb2.ListEfficiencyRulesRequest, _alerts_pb2.ListEfficiencyRulesResponse]
+    """All rules."""
+    DeleteEfficiencyRule: _grpc.UnaryUnaryMultiCallable[_alerts_pb2.DeleteEfficiencyRuleRequest, _alerts_pb2.DeleteEfficiencyRuleResponse]
+    """Deletes the rule of a meter, which has the fleet's from then on. NOT_FOUND if it has none."""
 
 @_typing.type_check_only
 class AnalyticsServiceAsyncStub(AnalyticsServiceStub):
-    """Answers questions over windows of history.
+    """Answers questions over windows of history, and finds sustained drops of efficiency.
 
-    A window is half-open, [start, end). Both ends are floored to whole UTC minutes, and the answer carries the window that
-    was used. Not given: the last 24 hours. At most 31 days.
+    A window is half-open, [start, end). Both ends are floored to whole UTC minutes, or for questions about the fleet to whole
+    UTC hours, and the answer carries the window that was used. Not given: the last 24 hours. At most 400 days, and 31 for
+    QueryMeterUse.
+
+    Answers are current: they hold every reading that was acknowledged before the question. They are made of hourly and
+    daily rollups where these are up to date, and of readings elsewhere: at the ends of a window, in the newest hour, and
+    where readings have come late.
 
     Statuses of every RPC: INVALID_ARGUMENT with google.rpc.BadRequest for a bad field; UNAVAILABLE with
-    google.rpc.RetryInfo while the database is away; DEADLINE_EXCEEDED when the answer took too long. Every RPC only reads
-    and is safe to retry.
+    google.rpc.RetryInfo while the database is away; DEADLINE_EXCEEDED when the answer took too long. RPCs that get, list,
+    query or watch only read, and all are safe to retry.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -71,16 +118,57 @@ class AnalyticsServiceAsyncStub(AnalyticsServiceStub):
     """The same for up to 1,000 vehicles over one window, in a single query. Vehicles for which nothing is kept are listed
     as missing.
     """
+    QueryPerformanceSeries: _aio.UnaryUnaryMultiCallable[_analytics_pb2.QueryPerformanceSeriesRequest, _analytics_pb2.QueryPerformanceSeriesResponse]  # type: ignore[assignment]
+    """A window cut into buckets, of one vehicle or of the whole fleet: every bucket in order, those without readings too.
+    At most 2,000 buckets; INVALID_ARGUMENT names the finest granularity that fits. A vehicle that is not registered has
+    empty buckets.
+    """
+    ListVehiclePerformance: _aio.UnaryUnaryMultiCallable[_analytics_pb2.ListVehiclePerformanceRequest, _analytics_pb2.ListVehiclePerformanceResponse]  # type: ignore[assignment]
+    """The vehicles of the fleet, ranked, a page at a time. EXCLUSIVE_MINUTES, in whole hours. Every page is about the window
+    of the first; late readings may change ranks between two pages.
+    """
+    GetFleetSummary: _aio.UnaryUnaryMultiCallable[_analytics_pb2.GetFleetSummaryRequest, _analytics_pb2.GetFleetSummaryResponse]  # type: ignore[assignment]
+    """What the whole fleet consumed, got and lost, how efficiency is spread, who is silent, and how good the data are.
+    EXCLUSIVE_MINUTES, in whole hours.
+    """
+    QueryMeterUse: _aio.UnaryUnaryMultiCallable[_analytics_pb2.QueryMeterUseRequest, _analytics_pb2.QueryMeterUseResponse]  # type: ignore[assignment]
+    """Which vehicles used a meter when, and how much of its energy nobody accounts for. NOT_FOUND with
+    google.rpc.ResourceInfo if the meter is not registered.
+    """
+    ListEfficiencyAlerts: _aio.UnaryUnaryMultiCallable[_alerts_pb2.ListEfficiencyAlertsRequest, _alerts_pb2.ListEfficiencyAlertsResponse]  # type: ignore[assignment]
+    """Alerts, the newest first, a page at a time."""
+    WatchEfficiencyAlerts: _aio.UnaryStreamMultiCallable[_alerts_pb2.WatchEfficiencyAlertsRequest, _alerts_pb2.WatchEfficiencyAlertsResponse]  # type: ignore[assignment]
+    """First the open alerts, or what has changed since a resume token; then each change, for as long as the call is open. An
+    alert that changes several times at once may be told once, as it is then. Ends with UNAVAILABLE when the server shuts
+    down: watch again with the resume token. RESOURCE_EXHAUSTED with google.rpc.RetryInfo when too many watch already.
+    """
+    AcknowledgeEfficiencyAlert: _aio.UnaryUnaryMultiCallable[_alerts_pb2.AcknowledgeEfficiencyAlertRequest, _alerts_pb2.AcknowledgeEfficiencyAlertResponse]  # type: ignore[assignment]
+    """Notes that an operator has seen an alert; another time replaces who and what was noted. NOT_FOUND if there is no such
+    alert.
+    """
+    SetEfficiencyRule: _aio.UnaryUnaryMultiCallable[_alerts_pb2.SetEfficiencyRuleRequest, _alerts_pb2.SetEfficiencyRuleResponse]  # type: ignore[assignment]
+    """Sets when a drop of efficiency is worth an alert, for the fleet or for a meter. Applies to what is looked at from then
+    on, which is at least the newest hours of its sliding window. NOT_FOUND if the meter is not registered.
+    """
+    ListEfficiencyRules: _aio.UnaryUnaryMultiCallable[_alerts_pb2.ListEfficiencyRulesRequest, _alerts_pb2.ListEfficiencyRulesResponse]  # type: ignore[assignment]
+    """All rules."""
+    DeleteEfficiencyRule: _aio.UnaryUnaryMultiCallable[_alerts_pb2.DeleteEfficiencyRuleRequest, _alerts_pb2.DeleteEfficiencyRuleResponse]  # type: ignore[assignment]
+    """Deletes the rule of a meter, which has the fleet's from then on. NOT_FOUND if it has none."""
 
 class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Answers questions over windows of history.
+    """Answers questions over windows of history, and finds sustained drops of efficiency.
 
-    A window is half-open, [start, end). Both ends are floored to whole UTC minutes, and the answer carries the window that
-    was used. Not given: the last 24 hours. At most 31 days.
+    A window is half-open, [start, end). Both ends are floored to whole UTC minutes, or for questions about the fleet to whole
+    UTC hours, and the answer carries the window that was used. Not given: the last 24 hours. At most 400 days, and 31 for
+    QueryMeterUse.
+
+    Answers are current: they hold every reading that was acknowledged before the question. They are made of hourly and
+    daily rollups where these are up to date, and of readings elsewhere: at the ends of a window, in the newest hour, and
+    where readings have come late.
 
     Statuses of every RPC: INVALID_ARGUMENT with google.rpc.BadRequest for a bad field; UNAVAILABLE with
-    google.rpc.RetryInfo while the database is away; DEADLINE_EXCEEDED when the answer took too long. Every RPC only reads
-    and is safe to retry.
+    google.rpc.RetryInfo while the database is away; DEADLINE_EXCEEDED when the answer took too long. RPCs that get, list,
+    query or watch only read, and all are safe to retry.
     """
 
     @_abc_1.abstractmethod
@@ -102,5 +190,101 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
         """The same for up to 1,000 vehicles over one window, in a single query. Vehicles for which nothing is kept are listed
         as missing.
         """
+
+    @_abc_1.abstractmethod
+    def QueryPerformanceSeries(
+        self,
+        request: _analytics_pb2.QueryPerformanceSeriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_analytics_pb2.QueryPerformanceSeriesResponse, _abc.Awaitable[_analytics_pb2.QueryPerformanceSeriesResponse]]:
+        """A window cut into buckets, of one vehicle or of the whole fleet: every bucket in order, those without readings too.
+        At most 2,000 buckets; INVALID_ARGUMENT names the finest granularity that fits. A vehicle that is not registered has
+        empty buckets.
+        """
+
+    @_abc_1.abstractmethod
+    def ListVehiclePerformance(
+        self,
+        request: _analytics_pb2.ListVehiclePerformanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_analytics_pb2.ListVehiclePerformanceResponse, _abc.Awaitable[_analytics_pb2.ListVehiclePerformanceResponse]]:
+        """The vehicles of the fleet, ranked, a page at a time. EXCLUSIVE_MINUTES, in whole hours. Every page is about the window
+        of the first; late readings may change ranks between two pages.
+        """
+
+    @_abc_1.abstractmethod
+    def GetFleetSummary(
+        self,
+        request: _analytics_pb2.GetFleetSummaryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_analytics_pb2.GetFleetSummaryResponse, _abc.Awaitable[_analytics_pb2.GetFleetSummaryResponse]]:
+        """What the whole fleet consumed, got and lost, how efficiency is spread, who is silent, and how good the data are.
+        EXCLUSIVE_MINUTES, in whole hours.
+        """
+
+    @_abc_1.abstractmethod
+    def QueryMeterUse(
+        self,
+        request: _analytics_pb2.QueryMeterUseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_analytics_pb2.QueryMeterUseResponse, _abc.Awaitable[_analytics_pb2.QueryMeterUseResponse]]:
+        """Which vehicles used a meter when, and how much of its energy nobody accounts for. NOT_FOUND with
+        google.rpc.ResourceInfo if the meter is not registered.
+        """
+
+    @_abc_1.abstractmethod
+    def ListEfficiencyAlerts(
+        self,
+        request: _alerts_pb2.ListEfficiencyAlertsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alerts_pb2.ListEfficiencyAlertsResponse, _abc.Awaitable[_alerts_pb2.ListEfficiencyAlertsResponse]]:
+        """Alerts, the newest first, a page at a time."""
+
+    @_abc_1.abstractmethod
+    def WatchEfficiencyAlerts(
+        self,
+        request: _alerts_pb2.WatchEfficiencyAlertsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_alerts_pb2.WatchEfficiencyAlertsResponse], _abc.AsyncIterator[_alerts_pb2.WatchEfficiencyAlertsResponse]]:
+        """First the open alerts, or what has changed since a resume token; then each change, for as long as the call is open. An
+        alert that changes several times at once may be told once, as it is then. Ends with UNAVAILABLE when the server shuts
+        down: watch again with the resume token. RESOURCE_EXHAUSTED with google.rpc.RetryInfo when too many watch already.
+        """
+
+    @_abc_1.abstractmethod
+    def AcknowledgeEfficiencyAlert(
+        self,
+        request: _alerts_pb2.AcknowledgeEfficiencyAlertRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alerts_pb2.AcknowledgeEfficiencyAlertResponse, _abc.Awaitable[_alerts_pb2.AcknowledgeEfficiencyAlertResponse]]:
+        """Notes that an operator has seen an alert; another time replaces who and what was noted. NOT_FOUND if there is no such
+        alert.
+        """
+
+    @_abc_1.abstractmethod
+    def SetEfficiencyRule(
+        self,
+        request: _alerts_pb2.SetEfficiencyRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alerts_pb2.SetEfficiencyRuleResponse, _abc.Awaitable[_alerts_pb2.SetEfficiencyRuleResponse]]:
+        """Sets when a drop of efficiency is worth an alert, for the fleet or for a meter. Applies to what is looked at from then
+        on, which is at least the newest hours of its sliding window. NOT_FOUND if the meter is not registered.
+        """
+
+    @_abc_1.abstractmethod
+    def ListEfficiencyRules(
+        self,
+        request: _alerts_pb2.ListEfficiencyRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alerts_pb2.ListEfficiencyRulesResponse, _abc.Awaitable[_alerts_pb2.ListEfficiencyRulesResponse]]:
+        """All rules."""
+
+    @_abc_1.abstractmethod
+    def DeleteEfficiencyRule(
+        self,
+        request: _alerts_pb2.DeleteEfficiencyRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alerts_pb2.DeleteEfficiencyRuleResponse, _abc.Awaitable[_alerts_pb2.DeleteEfficiencyRuleResponse]]:
+        """Deletes the rule of a meter, which has the fleet's from then on. NOT_FOUND if it has none."""
 
 def add_AnalyticsServiceServicer_to_server(servicer: AnalyticsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
