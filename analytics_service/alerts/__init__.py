@@ -1,0 +1,1 @@
+"""Alerts: finding sustained drops of efficiency, and telling of them."""
