@@ -8,16 +8,7 @@ from types import TracebackType
 from typing import Self
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from wattstream.api.analytics.v1.analytics_pb2 import (
-    BatchGetVehiclePerformanceRequest,
-    BatchGetVehiclePerformanceResponse,
-    Correlation,
-    GetVehiclePerformanceRequest,
-    TimeWindow,
-    VehiclePerformance,
-)
 from wattstream.api.analytics.v1.analytics_pb2_grpc import AnalyticsServiceStub
 from wattstream.api.ingest.v1.fleet_pb2 import (
     AssignMeterRequest,
@@ -47,6 +38,8 @@ from wattstream.api.state.v1.state_pb2 import (
 )
 from wattstream.api.state.v1.state_pb2_grpc import StateServiceStub
 from wattstream.api.telemetry.v1.telemetry_pb2 import DeviceKind, Reading
+from wattstream.client.alerts import AlertCalls
+from wattstream.client.analytics import AnalyticsCalls
 from wattstream.client.channels import ANALYTICS, INGEST, STATE, options
 from wattstream.client.errors import ServiceError, from_rpc_error, service_errors
 from wattstream.client.outbox import Limits
@@ -54,11 +47,12 @@ from wattstream.client.outcomes import Rejection
 from wattstream.client.retry import FOREVER, Attempts, Retry
 from wattstream.client.sender import Sender
 from wattstream.client.spool import Spool
+from wattstream.client.times import timestamp
 
 __all__ = ["ANALYTICS", "INGEST", "STATE", "Client", "timestamp"]
 
 
-class Client:
+class Client(AnalyticsCalls, AlertCalls):
     """Speaks to the ingest, state and analytics services.
 
     An address is host:port; a channel that the caller opened, and will close, does as well. Nothing is connected before
@@ -212,54 +206,7 @@ class Client:
                 call.cancel()
             time.sleep(attempts.failed(lost))
 
-    # Performance
-
-    def performance(
-        self,
-        vehicle_id: str,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        correlation: "Correlation.ValueType" = Correlation.CORRELATION_UNSPECIFIED,
-    ) -> VehiclePerformance:
-        """Return what a vehicle was given in [start, end), by default the last 24 hours, and what it cost."""
-        request = GetVehiclePerformanceRequest(
-            vehicle_id=vehicle_id, window=_window(start, end), correlation=correlation
-        )
-        with service_errors():
-            return self._analytics.GetVehiclePerformance(request, timeout=self._timeout_s).performance
-
-    def performances(
-        self,
-        vehicle_ids: Iterable[str],
-        start: datetime | None = None,
-        end: datetime | None = None,
-        correlation: "Correlation.ValueType" = Correlation.CORRELATION_UNSPECIFIED,
-    ) -> BatchGetVehiclePerformanceResponse:
-        """Return the performance of up to 1,000 vehicles over one window."""
-        request = BatchGetVehiclePerformanceRequest(
-            vehicle_ids=vehicle_ids, window=_window(start, end), correlation=correlation
-        )
-        with service_errors():
-            return self._analytics.BatchGetVehiclePerformance(request, timeout=self._timeout_s)
-
     def _channel(self, at: str | grpc.Channel) -> grpc.Channel:
         if not isinstance(at, str):
             return at
         return self._opened.enter_context(grpc.insecure_channel(at, options(at)))
-
-
-def timestamp(moment: datetime | None) -> Timestamp | None:
-    """Return `moment`, which must carry an offset, as a Timestamp."""
-    if moment is None:
-        return None
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment.isoformat()} carries no offset from UTC")
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp
-
-
-def _window(start: datetime | None, end: datetime | None) -> TimeWindow | None:
-    if start is None and end is None:
-        return None
-    return TimeWindow(start=timestamp(start), end=timestamp(end))
