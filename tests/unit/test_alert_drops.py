@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from math import isclose
+from math import isclose, nextafter
 
 import pytest
 from hypothesis import given
@@ -95,8 +95,10 @@ def test_another_drop_is_another_drop() -> None:
 
 
 def test_exactly_at_the_threshold_is_not_low_however_it_is_summed() -> None:
-    third = Hour(T0, 60, 0.1, 0.1 * 0.85)
-    assert find(RULE, BEGIN, [third._replace(start=T0 + i * HOUR) for i in range(100)]) == []
+    below = [nextafter(hour.kwh_dc, 0) for hour in hours(*[0.85] * 100)]
+    series = [hour._replace(kwh_dc=dc) for hour, dc in zip(hours(*[0.85] * 100), below, strict=True)]
+    assert find(RULE, BEGIN, series) == []
+    assert find(RULE, BEGIN, hours(0.849999)) != []
 
 
 def test_exactly_at_the_hysteresis_it_closes() -> None:
@@ -151,12 +153,21 @@ def test_what_closes_has_crossed_both_thresholds(series: list[Hour], rule: Rule)
             assert all(h.kwh_dc >= (rule.threshold - 1e-6) * h.kwh_ac for h in good)
 
 
-@given(SERIES, RULES, st.integers(0, 400), st.booleans())
+def test_found_again_from_within_a_drop_the_one_before_does_not_count_towards_it() -> None:
+    series = hours(0.75, 0.95, 0.8, 0.7, 0.7)
+    whole = find(RULE, BEGIN, series)
+    assert spans(whole) == [(0, 1, False), (2, 5, True)]
+    start = resume(whole, T0 + 3 * HOUR)
+    assert start.drop is None
+    assert same(find(RULE, start, series), whole[1:])
+
+
+@given(SERIES, RULES, st.integers(0, 40), st.booleans())
 def test_found_again_from_any_hour_on_drops_are_the_same(
     series: list[Hour], rule: Rule, at: int, late_bounds: bool
 ) -> None:
     whole = find(rule, BEGIN, series)
-    changed = T0 + at * HOUR
+    changed = series[at].start if at < len(series) else T0 + 1000 * HOUR
     stored = [
         drop._replace(closed_by=drop.closed_by + at * HOUR) if late_bounds and drop.closed_by else drop
         for drop in whole
