@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from psycopg import AsyncConnection
-
+from ingest_service import staleness
 from ingest_service.readings import KINDS, METER, VEHICLE, Kind
 from ingest_service.registry import Registry
+from ingest_service.staleness import Connection
 from wattstream.errors import ConflictError, NotFoundError, bad_field
 from wattstream.postgres import Pool
 from wattstream.resources import read
@@ -78,14 +78,16 @@ class Fleet:
             NotFoundError: the vehicle or the meter is not registered.
             ConflictError: it overlaps another assignment of the vehicle.
         """
+        vehicle_key, meter_key = await self._key(VEHICLE, vehicle_id), await self._key(METER, meter_id)
         parameters = {
-            "vehicle_key": await self._key(VEHICLE, vehicle_id),
-            "meter_key": await self._key(METER, meter_id),
+            "vehicle_key": vehicle_key,
+            "meter_key": meter_key,
             "valid_from": valid_from,
             "valid_until": valid_until,
             "but": 0,
         }
         async with self._pool.connection() as connection, connection.transaction():
+            entered = await staleness.enter(connection)
             await connection.execute(_sql("lock_vehicle.sql"), parameters)
             other = await _overlapping(connection, vehicle_id, parameters)
             if other is not None:
@@ -93,6 +95,7 @@ class Fleet:
                     return other
                 raise _conflict(other)
             row = await (await connection.execute(_sql("insert_assignment.sql"), parameters)).fetchone()
+            await staleness.note_assignment(connection, vehicle_key, meter_key, valid_from, valid_until, entered)
         return Assignment(row[0] if row else 0, vehicle_id, meter_id, valid_from, valid_until)
 
     async def end(self, assignment_id: int, valid_until: datetime) -> Assignment:
@@ -104,25 +107,24 @@ class Fleet:
             ConflictError: it would overlap another assignment of the vehicle.
         """
         async with self._pool.connection() as connection, connection.transaction():
-            cursor = await connection.execute(_sql("get_assignment.sql"), {"assignment_id": assignment_id})
-            row = await cursor.fetchone()
-            if row is None:
-                raise NotFoundError("assignment", str(assignment_id), f"there is no assignment {assignment_id}")
-            assignment = Assignment(*row[:5])
+            entered = await staleness.enter(connection)
+            assignment, vehicle_key, meter_key = await _held(connection, assignment_id)
             if valid_until <= assignment.valid_from:
                 raise bad_field("valid_until", f"must be later than valid_from, {assignment.valid_from.isoformat()}")
             parameters = {
                 "assignment_id": assignment_id,
-                "vehicle_key": row[5],
+                "vehicle_key": vehicle_key,
                 "valid_from": assignment.valid_from,
                 "valid_until": valid_until,
                 "but": assignment_id,
             }
-            await connection.execute(_sql("lock_vehicle.sql"), parameters)
             other = await _overlapping(connection, assignment.vehicle_id, parameters)
             if other is not None:
                 raise _conflict(other)
             await connection.execute(_sql("end_assignment.sql"), parameters)
+            since, until = _between(assignment.valid_until, valid_until)
+            if since != until:
+                await staleness.note_assignment(connection, vehicle_key, meter_key, since, until, entered)
         return assignment._replace(valid_until=valid_until)
 
     async def _key(self, kind: Kind, device_id: str) -> int:
@@ -137,13 +139,26 @@ class Fleet:
             return await (await connection.execute(_sql(name), parameters)).fetchall()
 
 
+def _between(old: datetime | None, new: datetime) -> tuple[datetime, datetime | None]:
+    """Return the time between two ends of an assignment, [since, until); None is no end."""
+    return (new, None) if old is None else (min(old, new), max(old, new))
+
+
 def _sql(name: str) -> str:
     return read("ingest_service.sql", name)
 
 
-async def _overlapping(
-    connection: AsyncConnection[tuple[Any, ...]], vehicle_id: str, parameters: dict[str, Any]
-) -> Assignment | None:
+async def _held(connection: Connection, assignment_id: int) -> tuple[Assignment, int, int]:
+    """Hold the vehicle of an assignment; return the assignment, and the keys of its vehicle and meter."""
+    parameters = {"assignment_id": assignment_id}
+    await connection.execute(_sql("lock_vehicle_assigned.sql"), parameters)
+    row = await (await connection.execute(_sql("get_assignment.sql"), parameters)).fetchone()
+    if row is None:
+        raise NotFoundError("assignment", str(assignment_id), f"there is no assignment {assignment_id}")
+    return Assignment(*row[:5]), row[5], row[6]
+
+
+async def _overlapping(connection: Connection, vehicle_id: str, parameters: dict[str, Any]) -> Assignment | None:
     row = await (await connection.execute(_sql("overlapping_assignment.sql"), parameters)).fetchone()
     return Assignment(row[0], vehicle_id, *row[1:]) if row else None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ingest_service.batches import DUPLICATE, STORED, Batch, Outcomes
-from ingest_service.readings import Bools, Ints, KeyedRows, Kind
+from ingest_service.readings import VEHICLE, Bools, Ints, KeyedRows, Kind
 
 DAY_US = 86_400_000_000
 HOUR_US = 3_600_000_000
@@ -88,7 +88,28 @@ def hours_named(rows: KeyedRows) -> Ints:
     has one an hour.
     """
     named = rows.meter_key > 0
-    hours = np.stack([rows.meter_key[named], rows.recorded_at_us[named] // HOUR_US, rows.key[named]], axis=1)
-    changed = np.ones(len(hours), np.bool_)
-    changed[1:] = (np.diff(hours, axis=0) != 0).any(axis=1)
-    return hours[changed]
+    return _without_repeats(rows.meter_key[named], rows.recorded_at_us[named] // HOUR_US, rows.key[named])
+
+
+def hours_before(rows: Mapping[Kind, KeyedRows], before_us: int) -> Ints:
+    """Return in which hours there are readings from before a time, microseconds since 1970 UTC, each once, (n, 3).
+
+    Of vehicles: vehicle key, key of the meter named or 0, hours since 1970 UTC; of meters 0, meter key, hours.
+    """
+    found = [np.zeros((0, 3), np.int64)]
+    for kind, of_kind in rows.items():
+        if of_kind.recorded_at_us.min(initial=before_us) < before_us:
+            early = of_kind.take(of_kind.recorded_at_us < before_us)
+            hours = early.recorded_at_us // HOUR_US
+            nobody = np.zeros_like(early.key)
+            vehicle_and_meter = (early.key, early.meter_key) if kind is VEHICLE else (nobody, early.key)
+            found.append(np.unique(_without_repeats(*vehicle_and_meter, hours), axis=0))
+    return np.concatenate(found)
+
+
+def _without_repeats(*columns: Ints) -> Ints:
+    """Return columns as a table without the rows that are like the one before."""
+    table = np.stack(columns, axis=1)
+    changed = np.ones(len(table), np.bool_)
+    changed[1:] = (np.diff(table, axis=0) != 0).any(axis=1)
+    return table[changed]

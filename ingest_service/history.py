@@ -1,17 +1,18 @@
-"""Appends sorted rows to history: straight in by COPY, or through staging where some may be there already."""
+"""Appends sorted rows to history: straight in by COPY, or through staging where some may be there already.
+
+Either notes which rollups are out of date by that, in the same transaction.
+"""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from psycopg import AsyncConnection
 
+from ingest_service import staleness
 from ingest_service.copy_format import copy_bytes
 from ingest_service.grouping import matching
 from ingest_service.readings import KINDS, Bools, KeyedRows, Kind
+from ingest_service.staleness import Connection
 from wattstream.resources import read
-
-Connection = AsyncConnection[tuple[Any, ...]]
 
 
 def _statements(name: str) -> dict[Kind, str]:
@@ -31,9 +32,11 @@ async def append_new(connection: Connection, rows: Mapping[Kind, KeyedRows]) -> 
         psycopg.DatabaseError: a row is there already, or the database cannot store them; nothing was stored.
     """
     async with connection.transaction():
+        entered = await staleness.enter(connection)
         for kind, of_kind in rows.items():
             if len(of_kind):
                 await _copy(connection, _COPY[kind], of_kind)
+        await staleness.note(connection, rows, entered)
     return {kind: np.ones(len(of_kind), np.bool_) for kind, of_kind in rows.items()}
 
 
@@ -45,12 +48,14 @@ async def append_any(connection: Connection, rows: Mapping[Kind, KeyedRows]) -> 
     """
     stored = {kind: np.zeros(len(of_kind), np.bool_) for kind, of_kind in rows.items()}
     async with connection.transaction():
+        entered = await staleness.enter(connection)
         for kind, of_kind in rows.items():
             if len(of_kind):
                 await connection.execute(_STAGE[kind])
                 await _copy(connection, _COPY_STAGED[kind], of_kind)
                 cursor = await connection.execute(_INSERT_STAGED[kind])
                 stored[kind] = matching(of_kind, await cursor.fetchall())
+        await staleness.note(connection, {kind: rows[kind].take(stored[kind]) for kind in rows}, entered)
     return stored
 
 

@@ -16,10 +16,11 @@ from psycopg_pool import PoolTimeout
 from ingest_service.batches import Batch, Outcomes
 from ingest_service.groundwork import Groundwork
 from ingest_service.grouping import group, split_by_days
-from ingest_service.history import Connection, append_any, append_new
+from ingest_service.history import append_any, append_new
 from ingest_service.intake import Intake
 from ingest_service.readings import KINDS, Bools, KeyedRows, Kind
 from ingest_service.registry import Registry
+from ingest_service.staleness import Connection
 from wattstream import logs
 from wattstream.postgres import Pool
 

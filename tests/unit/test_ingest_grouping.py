@@ -8,7 +8,7 @@ from ingest_service.batches import DUPLICATE, REJECTED, STORED, Batch, Message, 
 from ingest_service.config import IngestConfig
 from ingest_service.framing import UNARY
 from ingest_service.groundwork import NotedHours
-from ingest_service.grouping import DAY_US, HOUR_US, group, hours_named, matching, split_by_days
+from ingest_service.grouping import DAY_US, HOUR_US, group, hours_before, hours_named, matching, split_by_days
 from ingest_service.ingestion import limits_of
 from ingest_service.readings import KINDS, METER, VEHICLE, KeyedRows, join, newest_by_device
 from ingest_service.writer import _by_batch
@@ -145,6 +145,19 @@ def test_hours_hold_every_meter_named_and_are_noted_before_they_are_remembered(g
         in_database |= {tuple(hour) for hour in missing.tolist()}
         assert wanted <= in_database
         noted.remember(missing)
+
+
+@settings(deadline=None)
+@given(NAMED, NAMED, st.integers(0, 6))
+def test_the_hours_before_a_time_are_those_of_earlier_readings_each_once(
+    vehicles: list[tuple[int, int, int]], meters: list[tuple[int, int, int]], before: int
+) -> None:
+    of_meters = rows(sorted((key, 0, time) for key, _, time in meters))
+    of_vehicles = rows(sorted(vehicles, key=lambda entry: (entry[0], entry[2])))
+    found = hours_before({METER: of_meters, VEHICLE: of_vehicles}, before * HOUR_US).tolist()
+    wanted = {(key, meter, time // HOUR_US) for key, meter, time in vehicles if time < before * HOUR_US}
+    wanted |= {(0, key, time // HOUR_US) for key, _, time in meters if time < before * HOUR_US}
+    assert sorted(map(tuple, found)) == sorted(wanted)
 
 
 def test_a_vehicle_that_stays_behind_its_meter_is_noted_once_an_hour() -> None:

@@ -102,8 +102,15 @@ END $$;
 -- Notes which rollups are out of date after readings were stored, given by hour: a vehicle's, with the meter that they
 -- name or 0, or a meter's own, with vehicle_key 0. What a vehicle does on a meter concerns all vehicles that are on it in
 -- that hour. Hours in which a thousand devices or more are concerned are noted as a whole.
+--
+-- The lock is shared among those who store readings, and kept from those who change assignments: else a vehicle's first
+-- reading of an hour and its assignment to a meter, or two assignments, neither of which sees the other, would leave out
+-- those who shared the meter with it. In PL/pgSQL, because parameters of functions in SQL are not for distributed tables,
+-- and because each statement sees what was committed before it, so what was waited for.
 CREATE FUNCTION mark_stale(vehicle_keys int4[], meter_keys int4[], hours timestamptz[]) RETURNS void
-LANGUAGE sql BEGIN ATOMIC
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtext('wattstream.assignments'));
     WITH touched AS (
         SELECT DISTINCT vehicle_key, meter_key, hour
         FROM unnest(vehicle_keys, meter_keys, hours) AS t (vehicle_key, meter_key, hour)
@@ -118,12 +125,8 @@ LANGUAGE sql BEGIN ATOMIC
         FROM few AS f
         JOIN meter_assignments AS a ON a.vehicle_key = f.vehicle_key
             AND a.valid_from < f.hour + interval '1 hour' AND coalesce(a.valid_until > f.hour, true)
-    )
-    INSERT INTO stale_hours (device_key, hour)
-    SELECT 0, hour FROM crowded
-    UNION ALL
-    (
-        SELECT CASE WHEN vehicle_key > 0 THEN vehicle_key ELSE meter_key END, hour FROM few
+    ), concerned AS (
+        SELECT CASE WHEN vehicle_key > 0 THEN vehicle_key ELSE meter_key END AS device_key, hour FROM few
         UNION
         SELECT n.vehicle_key, m.hour FROM met AS m JOIN meter_vehicle_hours AS n USING (meter_key, hour)
         UNION
@@ -131,26 +134,30 @@ LANGUAGE sql BEGIN ATOMIC
         FROM met AS m
         JOIN meter_assignments AS a ON a.meter_key = m.meter_key
             AND a.valid_from < m.hour + interval '1 hour' AND coalesce(a.valid_until > m.hour, true)
-    );
-END;
+    )
+    INSERT INTO stale_hours (device_key, hour)
+    SELECT 0, hour FROM crowded
+    UNION
+    SELECT CASE WHEN count(*) OVER (PARTITION BY hour) >= 1000 THEN 0 ELSE device_key END, hour FROM concerned;
+END $$;
 
 -- Notes which rollups are out of date after a meter was, or was no longer, assigned to a vehicle for [since, until); null
 -- is no end. Concerned are the hours in which the vehicle has readings: those rolled up, and those about to be. To be
 -- called after the change, so that the other vehicles on the meter are found by it.
 CREATE FUNCTION mark_stale_assignment(
     of_vehicle int4, of_meter int4, since timestamptz, until timestamptz, entered timestamptz
-) RETURNS void LANGUAGE sql BEGIN ATOMIC
-    WITH concerned AS (
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('wattstream.assignments'));
+    PERFORM mark_stale(array_agg(of_vehicle), array_agg(of_meter), array_agg(hour))
+    FROM (
         SELECT start AS hour FROM vehicle_rollups WHERE vehicle_key = of_vehicle AND hours = 1
             AND start > since - interval '1 hour' AND start < least(until, entered)
         UNION
         SELECT hour FROM stale_hours WHERE device_key IN (0, of_vehicle)
             AND hour > since - interval '1 hour' AND hour < least(until, entered)
-    )
-    SELECT mark_stale(
-        array_agg(of_vehicle), array_agg(of_meter), array_agg(hour))
-    FROM concerned HAVING count(*) > 0;
-END;
+    ) AS concerned HAVING count(*) > 0;
+END $$;
 
 -- As before, and counts that partitions were made.
 CREATE OR REPLACE FUNCTION ensure_partitions(days date[]) RETURNS void LANGUAGE plpgsql AS $$
