@@ -54,7 +54,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_has_every_file_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert {path.as_posix() for path in source_files(".py", ".pyi", ".sql", ".lua")} <= packed
+    assert {path.as_posix() for path in source_files(".py", ".pyi", ".sql", ".lua", ".html")} <= packed
     assert {name.split("/")[0] for name in packed} == set(PACKAGES)
     assert not [name for name in packed if "__pycache__" in name]
 
@@ -62,7 +62,7 @@ def test_the_wheel_has_every_file_and_nothing_else(wheel: Path) -> None:
 @pytest.mark.timeout(300)
 def test_every_generated_module_imports_and_every_statement_and_script_loads(environment: Path) -> None:
     modules = [".".join(path.with_suffix("").parts) for path in source_files(".py") if "_pb2" in path.stem]
-    files = source_files(".sql", ".lua")
+    files = source_files(".sql", ".lua", ".html")
     assert len(modules) >= 10
     assert files
     wanted = [(".".join(path.parent.parts), path.name) for path in files]
@@ -79,3 +79,11 @@ def test_the_commands_run_without_the_repository(environment: Path) -> None:
     for service in PACKAGES[1:]:
         described = run(environment / "python", "-I", "-m", service, "--help", cwd=environment)
         assert f"WATTSTREAM_{service.removesuffix('_service').upper()}_LISTEN" in described
+
+
+@pytest.mark.timeout(300)
+def test_without_the_extra_pictures_say_what_to_install(environment: Path) -> None:
+    command = [environment / "wattstream", "performance", "V1", "--png", "v.png"]
+    done = subprocess.run(command, cwd=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: --html and --png need matplotlib: pip install 'wattstream[report]'\n"

@@ -12,6 +12,11 @@ _COMMANDS = {
     "import": "Send readings from a CSV file.",
     "simulate": "Send the readings of a simulated fleet.",
     "performance": "Show what a vehicle consumed, delivered and lost.",
+    "fleet": "Show what the fleet consumed, got and lost, and its worst vehicles.",
+    "meter": "Show who used a meter when, and what became of its energy.",
+    "alerts": "Show sustained drops of efficiency.",
+    "acknowledge": "Note that somebody has seen an alert.",
+    "rules": "Show or set when a drop is worth an alert.",
     "state": "Show the newest reading of a device.",
     "watch": "Show the newest readings as they change.",
 }

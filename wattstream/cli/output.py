@@ -1,6 +1,6 @@
 """How commands print: protos as JSON for programs, aligned lines with units for people."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from google.protobuf.json_format import MessageToJson
@@ -22,6 +22,18 @@ def aligned(rows: Iterable[tuple[str, str]]) -> str:
     listed = list(rows)
     width = max((len(label) for label, _ in listed), default=0)
     return "\n".join(f"{label:<{width}}  {value}".rstrip() for label, value in listed)
+
+
+def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return rows below the names of their columns; the first column stands at the left, the others at the right."""
+    listed = [names, *rows]
+    widths = [max(len(row[place]) for row in listed) for place in range(len(names))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = [f"{text:>{width}}" for text, width in zip(row[1:], widths[1:], strict=True)]
+        return "  ".join([f"{row[0]:<{widths[0]}}", *cells]).rstrip()
+
+    return "\n".join(line(row) for row in listed)
 
 
 def to_datetime(stamp: Timestamp) -> datetime:

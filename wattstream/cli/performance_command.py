@@ -5,23 +5,37 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from wattstream.api.analytics.v1.analytics_pb2 import Correlation, VehiclePerformance
+from wattstream.api.analytics.v1.analytics_pb2 import (
+    Correlation,
+    Granularity,
+    QueryPerformanceSeriesResponse,
+    VehiclePerformance,
+)
+from wattstream.cli import pictures as drawing
 from wattstream.cli.connection import EPILOG, with_client
-from wattstream.cli.output import aligned, time, to_json
-from wattstream.cli.times import duration_option, time_option
-from wattstream.client import Client
+from wattstream.cli.output import aligned, table, time, to_datetime, to_json
+from wattstream.cli.pictures import Pictures, with_pictures
+from wattstream.cli.reports import bucket_table, vehicle_report
+from wattstream.cli.windows import earlier, time_zone_option, with_window
+from wattstream.client import Client, ServiceError
 
 _CORRELATIONS = {
     "exclusive": Correlation.CORRELATION_EXCLUSIVE_MINUTES,
     "assigned": Correlation.CORRELATION_ASSIGNED_METER,
 }
+_GRANULARITIES = {
+    "minute": Granularity.GRANULARITY_MINUTE,
+    "5min": Granularity.GRANULARITY_5_MINUTES,
+    "15min": Granularity.GRANULARITY_15_MINUTES,
+    "hour": Granularity.GRANULARITY_HOUR,
+    "day": Granularity.GRANULARITY_DAY,
+}
+_BY_DEFAULT = timedelta(hours=24)
 
 
 @click.command("performance", epilog=EPILOG)
 @click.argument("vehicle")
-@click.option("--last", type=duration_option, metavar="DURATION", help="Window up to now, such as 24h.  [default: 24h]")
-@click.option("--start", type=time_option, metavar="TIME", help="First instant of the window.")
-@click.option("--end", type=time_option, metavar="TIME", help="First instant after the window.  [default: now]")
+@with_window("24h")
 @click.option(
     "--correlation",
     type=click.Choice(list(_CORRELATIONS)),
@@ -29,28 +43,78 @@ _CORRELATIONS = {
     show_default=True,
     help="Count the minutes in which the vehicle was alone behind its meter, or all of the assigned meter's energy.",
 )
+@click.option(
+    "--granularity",
+    type=click.Choice(list(_GRANULARITIES)),
+    help="Print the window in buckets so long; of a picture, how long its buckets are.  [default: what fits]",
+)
+@click.option(
+    "--time-zone",
+    metavar="NAME",
+    default="UTC",
+    show_default=True,
+    callback=time_zone_option,
+    help="By whose clock buckets begin and pictures are labelled, such as Europe/Zurich.",
+)
+@with_pictures
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 @with_client("analytics")
-def command(  # noqa: PLR0913, PLR0917 - one an option
+def command(  # noqa: PLR0913 - one an option
     client: Client,
+    *,
     vehicle: str,
-    last: timedelta | None,
     start: datetime | None,
     end: datetime | None,
     correlation: str,
+    granularity: str | None,
+    time_zone: str,
+    pictures: Pictures,
     as_json: bool,
 ) -> None:
     """Show the AC energy at the meter, the DC energy in the battery and what was lost between them.
 
     Times are ISO-8601 with Z or an offset, such as 2026-02-10T14:47Z; both ends are floored to whole UTC minutes.
+
+    With --plot, --html or --png it becomes a picture: power or energy with what is lost, efficiency with the threshold
+    of the alerts, state of charge, battery temperature, and alerts.
     """
-    if last is not None:
-        if start is not None:
-            raise click.UsageError("give --last or --start, not both")
-        end = end or datetime.now(UTC)
-        start = end - last
-    answer = client.performance(vehicle, start, end, _CORRELATIONS[correlation])
-    click.echo(to_json(answer) if as_json else aligned(_rows(answer)))
+    pairing = _CORRELATIONS[correlation]
+    if not pictures and granularity is None:
+        answer = client.performance(vehicle, start, end, pairing)
+        click.echo(to_json(answer) if as_json else aligned(_rows(answer)))
+        return
+    end = end or datetime.now(UTC)  # one window for all that is asked
+    start = start or earlier(end, _BY_DEFAULT)
+    buckets = Granularity.GRANULARITY_UNSPECIFIED if granularity is None else _GRANULARITIES[granularity]
+    series = client.series(vehicle, start, end, correlation=pairing, granularity=buckets, time_zone=time_zone)
+    answer, missing = _performance(client, vehicle, series, pairing)
+    if pictures:
+        report = vehicle_report(client, series, answer)
+        drawing.write(report, pictures)
+        if pictures.plot:
+            drawing.plot(report)
+    if missing is not None:
+        raise missing
+    if granularity is not None and not pictures:
+        click.echo(to_json(series) if as_json else table(*bucket_table(series)))
+    elif not pictures.plot:
+        click.echo(to_json(answer) if as_json else aligned(_rows(answer)))
+
+
+def _performance(
+    client: Client,
+    vehicle: str,
+    series: QueryPerformanceSeriesResponse,
+    pairing: "Correlation.ValueType",
+) -> tuple[VehiclePerformance, ServiceError | None]:
+    """Return the performance over a series, or the error that says that nothing is kept."""
+    window = series.window
+    try:
+        return client.performance(vehicle, to_datetime(window.start), to_datetime(window.end), pairing), None
+    except ServiceError as error:
+        if error.code != "NOT_FOUND":
+            raise
+        return VehiclePerformance(vehicle_id=vehicle, correlation=pairing), error
 
 
 def _rows(answer: VehiclePerformance) -> Iterator[tuple[str, str]]:
