@@ -56,7 +56,7 @@ async def test_an_alert_goes_on_and_closes_and_keeps_its_id(fleet: Fleet, pool: 
         ("", "m1", "closed", 1, 4),
     }
     assert closed == [[], [], [False], [False], [False], [False], [True], [True]]
-    assert revisions[2] < revisions[3] == revisions[4] == revisions["until"] < revisions[6] == revisions[7]
+    assert revisions[2] < revisions[3] == revisions[4] == revisions[5] < revisions[6] == revisions[7]
 
 
 async def test_what_does_not_change_gets_no_revision(fleet: Fleet, pool: Pool) -> None:
