@@ -16,8 +16,8 @@ Column = NDArray[np.float64]
 
 _NAMES = {
     Granularity.GRANULARITY_MINUTE: (1, "minute"),
-    Granularity.GRANULARITY_5_MINUTES: (5, "minutes"),
-    Granularity.GRANULARITY_15_MINUTES: (15, "minutes"),
+    Granularity.GRANULARITY_5_MINUTES: (5, "minute"),
+    Granularity.GRANULARITY_15_MINUTES: (15, "minute"),
     Granularity.GRANULARITY_HOUR: (1, "hour"),
     Granularity.GRANULARITY_DAY: (1, "day"),
 }
@@ -70,17 +70,15 @@ def columns(series: QueryPerformanceSeriesResponse, most: int | None = None) -> 
         temperature=_column(buckets, "mean_battery_temp"),
         kept=np.array([b.HasField("kwh_consumed_ac") for b in buckets], dtype=np.bool_),
         silent=np.array([b.readings == 0 for b in buckets], dtype=np.bool_),
-        heading=("Energy, kWh a " if by_day else "Power, kW, mean of ") + length(series.granularity, together, by_day),
+        heading=("Energy, kWh per " if by_day else "Power, kW, mean per ") + length(series.granularity, together),
     )
 
 
-def length(granularity: "Granularity.ValueType", together: int = 1, by_day: bool = False) -> str:
-    """Return how long buckets are, for people: "5 minutes", "an hour", "day"."""
+def length(granularity: "Granularity.ValueType", together: int = 1) -> str:
+    """Return how long buckets are, for people: "5 minutes", "hour", "6 days"."""
     count, unit = _NAMES.get(granularity, (1, "bucket"))
     count *= together
-    if count == 1:
-        return unit if by_day else ("an " if unit == "hour" else "a ") + unit
-    return f"{count} {unit.removesuffix('s')}s"
+    return unit if count == 1 else f"{count} {unit}s"
 
 
 def lone(values: Column) -> NDArray[np.bool_]:

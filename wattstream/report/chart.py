@@ -142,4 +142,4 @@ def axis_range(efficiency: Sequence[float] | Column, threshold: float) -> tuple[
 
 
 def _margin(label: str) -> Text:
-    return Text(f"{label:>{MARGIN - 2}} ", FAINT).append("│", FAINT)
+    return Text().append(f"{label:>{MARGIN - 2}} │", FAINT)  # a style of the whole would dim what follows too

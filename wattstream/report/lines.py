@@ -8,7 +8,7 @@ from rich.text import Text
 from wattstream.api.analytics.v1.alerts_pb2 import EfficiencyAlert
 from wattstream.report import words
 
-DC, LOST, BAD, FAINT = "blue", "yellow", "bold red", "dim"
+DC, LOST, BAD, FAINT = "bright_blue", "yellow", "bold red", "dim"
 
 
 def alerts(found: Sequence[EfficiencyAlert], zone: tzinfo) -> Iterator[Text]:

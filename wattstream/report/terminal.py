@@ -13,7 +13,7 @@ from wattstream.report.buckets import Column, columns
 from wattstream.report.clock import instant
 from wattstream.report.content import FleetReport, VehicleReport, window_of, zone_of
 
-_POWER_ROWS, _EFFICIENCY_ROWS = 8, 6
+_POWER_ROWS, _EFFICIENCY_ROWS = 10, 6
 _LANES = 4
 
 
@@ -40,7 +40,7 @@ def _heading(heading: tuple[str, str], figures: Sequence[words.Figure], width: i
     yield Text(below, lines.FAINT)
     line = Text()
     for figure in figures:
-        piece = Text(figure.label + " ", lines.FAINT).append(figure.value, lines.BAD if figure.bad else "bold")
+        piece = Text().append(figure.label + " ", lines.FAINT).append(figure.value, lines.BAD if figure.bad else "bold")
         if line and len(line) + 3 + len(piece) > width:
             yield line
             line = Text()

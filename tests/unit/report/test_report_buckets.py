@@ -26,17 +26,17 @@ def test_no_data_is_not_zero(samples: Any) -> None:
 def test_short_buckets_are_mean_power_and_days_are_energy(samples: Any) -> None:
     short = columns(samples.series(gap))
     assert short.ac[0] == pytest.approx(6.0)
-    assert short.heading == "Power, kW, mean of 5 minutes"
+    assert short.heading == "Power, kW, mean per 5 minutes"
     days = samples.series(gap, end=samples.day + timedelta(days=10), granularity="GRANULARITY_DAY")
     assert columns(days).ac[0] == pytest.approx(6.0 * 24)
-    assert columns(days).heading == "Energy, kWh a day"
+    assert columns(days).heading == "Energy, kWh per day"
 
 
 def test_buckets_are_taken_together_to_fit_and_lose_no_energy(samples: Any) -> None:
     series = samples.series(gap)
     drawn = columns(series, 70)
     assert len(drawn.ac) == 58
-    assert drawn.heading == "Power, kW, mean of 25 minutes"
+    assert drawn.heading == "Power, kW, mean per 25 minutes"
     hours = np.diff(drawn.seconds) / 3600
     assert np.nansum(drawn.ac * hours) == pytest.approx(total(series.buckets).kwh_consumed_ac)
 

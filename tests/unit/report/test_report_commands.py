@@ -20,7 +20,7 @@ def run(*args: str) -> Result:
 def test_a_plot_takes_the_place_of_the_figures(analytics: Any) -> None:
     done = run("performance", "V1", *WINDOW, "--plot")
     assert done.exit_code == 0, done.output
-    for part in ("Vehicle V1", "Power, kW, mean of an hour", "alert 7  open", "10 Mar"):
+    for part in ("Vehicle V1", "Power, kW, mean per hour", "alert 7  open", "10 Mar"):
         assert part in done.stdout
     assert "correlation" not in done.stdout
 

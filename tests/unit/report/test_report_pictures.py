@@ -79,7 +79,7 @@ def test_axes_say_their_units_and_time_zone_and_where_clocks_change(samples: Any
     start = samples.day.replace(day=28, hour=23)
     series = samples.series(start=start, end=start + timedelta(hours=23), time_zone="Europe/Zurich")
     svg = render.svg(samples.vehicle(series))
-    for text in ("Power, kW, mean of 5 minutes", "State of charge, %", "°C", "time: Europe/Zurich", "clocks +1 h"):
+    for text in ("Power, kW, mean per 5 minutes", "State of charge, %", "°C", "time: Europe/Zurich", "clocks +1 h"):
         assert text in svg
 
 

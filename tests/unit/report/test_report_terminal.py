@@ -39,12 +39,12 @@ def test_a_column_is_dc_then_what_is_lost_and_no_data_is_blank() -> None:
 def test_in_colour_a_column_is_exact_to_an_eighth() -> None:
     [row] = chart.stacked(np.array([3.5]), np.array([4.0]), 1, colour=True)
     assert row.plain[-1] == "▇"
-    assert [span.style for span in row.spans][-1] == "blue on yellow"
+    assert [span.style for span in row.spans][-1] == "bright_blue on yellow"
 
 
 def test_dc_above_ac_stands_out() -> None:
     rows = chart.stacked(np.array([4.0]), np.array([2.0]), 4, colour=True)
-    assert [str(row.spans[-1].style) for row in rows] == ["bold red", "bold red", "blue", "blue"]
+    assert [str(row.spans[-1].style) for row in rows] == ["bold red", "bold red", "bright_blue", "bright_blue"]
 
 
 def test_what_is_below_the_threshold_is_marked_and_the_threshold_is_a_line() -> None:
@@ -103,3 +103,8 @@ def test_free_text_moves_no_cursor(samples: Any) -> None:
     text = "".join(plain(list(lines.alerts([alert], samples.day.tzinfo))))
     assert "acknowledged by  31mred:  [2Jgone" in text
     assert text.isprintable()
+
+
+def test_a_chart_is_not_dimmed_with_its_axis(samples: Any) -> None:
+    texts = drawn(samples.vehicle(), colour=True)
+    assert [text.plain for text in texts if "█" in text.plain and "dim" in str(text.style)] == []
