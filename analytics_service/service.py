@@ -2,14 +2,22 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
+from analytics_service.alerts.book import Book
 from analytics_service.alerts.changes import Changes
+from analytics_service.alerts.evaluate import Evaluation
 from analytics_service.alerts.feed import Feed
+from analytics_service.answers import Answers, open_pool
 from analytics_service.config import AnalyticsConfig
+from analytics_service.rollups.refresher import Pace, Refresher
 from analytics_service.servicer import SERVICE, AnalyticsServicer
 from wattstream import postgres, tasks
 from wattstream.api.analytics.v1 import analytics_pb2_grpc
 from wattstream.server import Parts
+
+_BACKGROUND_CONNECTIONS = 3
+_STEP_AT_MOST_S = 120.0
 
 
 @asynccontextmanager
@@ -19,19 +27,33 @@ async def lifespan(config: AnalyticsConfig) -> AsyncIterator[Parts]:
     Raises:
         StartError: the schema is too old or too new.
     """
-    async with postgres.open_pool(
-        config.postgres_dsn,
-        name="analytics",
-        # One for the check, so that many questions do not look like an outage; one for those who watch.
-        size=config.connections + 2,
-        statement_timeout_s=config.statement_timeout_s,
-    ) as pool:
-        feed = Feed(Changes(pool), poll_s=config.alert_poll_s, max_watchers=config.max_watchers)
-        servicer = AnalyticsServicer(pool, feed, config)
-        async with tasks.running(feed.run()):
+    async with (
+        # One for the check, so that many questions do not look like an outage.
+        open_pool(config.postgres_dsn, config.connections + 1, config.statement_timeout_s) as pool,
+        postgres.open_pool(
+            config.postgres_dsn,
+            name="analytics background",
+            size=_BACKGROUND_CONNECTIONS,
+            statement_timeout_s=_STEP_AT_MOST_S,
+            autocommit=True,
+        ) as background,
+    ):
+        feed = Feed(Changes(background), poll_s=config.alert_poll_s, max_watchers=config.max_watchers)
+        servicer = AnalyticsServicer(Answers(pool, config.connections), feed, Book(background), config)
+        refresher = Refresher(background, _pace(config))
+        async with tasks.running(feed.run(), *([refresher.run()] if config.refresh else [])):
             yield Parts(
                 services=(SERVICE,),
                 register=lambda server: analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(servicer, server),
                 checks={"postgres": lambda: postgres.check(pool)},
                 drain=feed.drain,
             )
+
+
+def _pace(config: AnalyticsConfig) -> Pace:
+    return Pace(
+        every=timedelta(seconds=config.refresh_every_s),
+        grace=timedelta(seconds=config.refresh_grace_s),
+        settle=timedelta(seconds=config.refresh_settle_s),
+        devices=config.refresh_devices,
+    )

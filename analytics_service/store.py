@@ -1,55 +1,108 @@
-"""Asks the database: two statements a question, in one snapshot, whatever the number of vehicles."""
+"""What vehicles' readings add up to, in a window or bucket by bucket."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from functools import partial
+from itertools import chain
 from typing import Any
 
-from psycopg import IsolationLevel
-from psycopg.rows import DictRow, dict_row
-
-from analytics_service.performance import Correlation, MeterUse, Performance, of_uses
+from analytics_service.answers import Answers, Places, Question, State
+from analytics_service.performance import Correlation, Performance
+from analytics_service.plan import Piece, RawHour, plan
 from analytics_service.windows import Window
-from wattstream.postgres import Pool
-from wattstream.resources import read
 
-_AGGREGATE = {Correlation.EXCLUSIVE_MINUTES: "exclusive.sql", Correlation.ASSIGNED_METER: "assigned.sql"}
+_SUMS = tuple(field.name for field in fields(Performance) if field.name != "meter_ids")
 
 
 async def performances(
-    pool: Pool, vehicle_ids: Sequence[str], window: Window, correlation: Correlation
+    answers: Answers, vehicle_ids: Sequence[str], window: Window, correlation: Correlation
 ) -> dict[str, Performance]:
     """Return the performance of those of the vehicles for which anything is kept, by id."""
-    question = {
+    rows = await answers.to(_question(vehicle_ids, window, (), correlation))
+    found = {row["vehicle_id"]: to_performance(row) for row in rows if row["vehicle_id"] is not None}
+    return {vehicle_id: performance for vehicle_id, performance in found.items() if not performance.is_empty}
+
+
+async def buckets(
+    answers: Answers, vehicle_id: str, window: Window, cuts: Sequence[datetime], correlation: Correlation
+) -> list[Performance]:
+    """Return what a vehicle's readings add up to in each of the buckets into which `cuts` cut the window."""
+    rows = await answers.to(_question([vehicle_id], window, cuts, correlation))
+    found = {row["bucket"]: to_performance(row) for row in rows if row["vehicle_id"] is not None}
+    return [found.get(number + 1, Performance()) for number in range(len(cuts) + 1)]
+
+
+def to_performance(row: Mapping[str, Any]) -> Performance:
+    """Return the performance in a row of an answer."""
+    return Performance(**{name: row[name] for name in _SUMS}, meter_ids=tuple(row["meter_ids"] or ()))
+
+
+def _rollup_places(window: Window, cuts: Sequence[datetime], state: State) -> Places:
+    """Plan an answer that takes the same rollups and readings for everybody."""
+    planned = plan(window, state.log_from, state.stale, cuts)
+    parameters = {**piece_parameters(planned.pieces), **raw_parameters(planned.raw), "starts": [window.start, *cuts]}
+    return Places(parameters, planned.days, planned.takes_rollups_of)
+
+
+def _question(
+    vehicle_ids: Sequence[str], window: Window, cuts: Sequence[datetime], correlation: Correlation
+) -> Question:
+    parameters = {
         "vehicle_ids": list(vehicle_ids),
         "start": window.start,
         "end": window.end,
-        "exclusive": correlation is Correlation.EXCLUSIVE_MINUTES,
+        "with_meters": not cuts,
     }
-    spans, rows = await _ask(pool, question, _AGGREGATE[correlation])
-    meter_ids = _zip(spans["used_meter_keys"], spans["used_meter_ids"])
-    uses: dict[int, list[MeterUse]] = {}
-    for row in rows:
-        uses.setdefault(row.pop("vehicle_key"), []).append(MeterUse(meter_ids.get(row.pop("meter_key")), **row))
-    answers = {
-        vehicle_id: of_uses(uses.get(key, ()))
-        for key, vehicle_id in _zip(spans["asked_keys"], spans["asked_ids"]).items()
+    if correlation is Correlation.EXCLUSIVE_MINUTES:
+        return Question("performance", "state", parameters, partial(_rollup_places, window, cuts))
+    return Question("assigned", "state_assigned", parameters, partial(_assigned_places, window, cuts), needs_state=True)
+
+
+def piece_parameters(pieces: Sequence[Piece]) -> dict[str, Any]:
+    """Return the parameters that tell a statement which rollups to take."""
+    return {
+        "piece_hours": [piece.hours for piece in pieces],
+        "piece_since": [piece.since for piece in pieces],
+        "piece_until": [piece.until for piece in pieces],
     }
-    return {vehicle_id: answer for vehicle_id, answer in answers.items() if answer is not None}
 
 
-async def _ask(pool: Pool, question: dict[str, Any], aggregate: str) -> tuple[DictRow, list[DictRow]]:
-    async with pool.connection() as connection:
-        await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
-        await connection.set_read_only(True)
-        cursor = connection.cursor(row_factory=dict_row)
-        await cursor.execute(read("analytics_service.sql", "spans.sql"), question, prepare=True)
-        spans = await cursor.fetchone()
-        assert spans is not None
-        if not spans["asked_keys"]:
-            return spans, []
-        # Never prepared: a plan for any window would hold, and lock, the partitions of all.
-        await cursor.execute(read("analytics_service.sql", aggregate), {**question, **spans}, prepare=False)
-        return spans, await cursor.fetchall()
+def raw_parameters(raw: Sequence[RawHour]) -> dict[str, Any]:
+    """Return the parameters that tell a statement which readings to take."""
+    return {
+        "raw_hours": [hour.hour for hour in raw],
+        "raw_since": [hour.since for hour in raw],
+        "raw_until": [hour.until for hour in raw],
+    }
 
 
-def _zip(keys: Sequence[int] | None, ids: Sequence[str] | None) -> dict[int, str]:
-    return dict(zip(keys or (), ids or (), strict=True))
+def _assigned_places(window: Window, cuts: Sequence[datetime], state: State) -> Places:
+    """Plan an answer by ASSIGNED_METER: of each vehicle's meters, what is taken depends on when they are assigned."""
+    whole = _rollup_places(window, cuts, state)
+    names = ("vehicle_keys", "meter_keys", "since", "until")
+    assigned = [
+        (vehicle_key, meter_key, plan(Window(since, until), state.log_from, state.stale, _within(cuts, since, until)))
+        for vehicle_key, meter_key, since, until in zip(*(state.row[name] or () for name in names), strict=True)
+    ]
+    pieces = [(vehicle, meter, piece) for vehicle, meter, planned in assigned for piece in planned.pieces]
+    raw = [(vehicle, meter, hour) for vehicle, meter, planned in assigned for hour in planned.raw]
+    parameters = {
+        **whole.parameters,
+        "asked_keys": state.row["asked_keys"],
+        "meter_piece_vehicles": [vehicle for vehicle, _, _ in pieces],
+        "meter_piece_meters": [meter for _, meter, _ in pieces],
+        "meter_piece_hours": [piece.hours for _, _, piece in pieces],
+        "meter_piece_since": [piece.since for _, _, piece in pieces],
+        "meter_piece_until": [piece.until for _, _, piece in pieces],
+        "meter_raw_vehicles": [vehicle for vehicle, _, _ in raw],
+        "meter_raw_meters": [meter for _, meter, _ in raw],
+        "meter_raw_since": [hour.since for _, _, hour in raw],
+        "meter_raw_until": [hour.until for _, _, hour in raw],
+    }
+    days = whole.days.union(chain.from_iterable(planned.days for _, _, planned in assigned))
+    return Places(parameters, days, whole.takes_rollups_of)
+
+
+def _within(cuts: Sequence[datetime], since: datetime, until: datetime) -> list[datetime]:
+    return [cut for cut in cuts if since < cut < until]

@@ -10,7 +10,7 @@ from analytics_service.performance import Correlation, Performance
 from analytics_service.windows import Window
 from wattstream.api.analytics.v1 import analytics_pb2 as pb
 from wattstream.errors import NotFoundError, bad_field
-from wattstream.ids import is_id
+from wattstream.ids import ID_RULE, is_id
 
 _CORRELATIONS = {
     pb.CORRELATION_UNSPECIFIED: Correlation.EXCLUSIVE_MINUTES,
@@ -23,8 +23,8 @@ _MESSAGE_CORRELATIONS = {
 }
 
 
-def to_vehicle_id(field: str, text: str) -> str:
-    """Return `text` if a vehicle may have it as its id.
+def to_device_id(field: str, text: str) -> str:
+    """Return `text` if a device may have it as its id.
 
     Raises:
         InvalidRequestError: it may not; the error names `field`.
@@ -32,19 +32,19 @@ def to_vehicle_id(field: str, text: str) -> str:
     if not text:
         raise bad_field(field, "is required")
     if not is_id(text):
-        raise bad_field(field, "must be 1 to 64 characters of A-Z a-z 0-9 . _ : / -")
+        raise bad_field(field, ID_RULE)
     return text
 
 
-def to_vehicle_ids(texts: Sequence[str], most: int) -> list[str]:
+def to_device_ids(field: str, texts: Sequence[str], most: int) -> list[str]:
     """Return the ids, each once, in the order in which each comes first.
 
     Raises:
-        InvalidRequestError: there are none or more than `most`, or one is not an id.
+        InvalidRequestError: there are none or more than `most`, or one is not an id; the error names `field`.
     """
     if not 1 <= len(texts) <= most:
-        raise bad_field("vehicle_ids", f"must be 1 to {most:,} ids; got {len(texts):,}")
-    return list(dict.fromkeys(to_vehicle_id(f"vehicle_ids[{i}]", text) for i, text in enumerate(texts)))
+        raise bad_field(field, f"must be 1 to {most:,} ids; got {len(texts):,}")
+    return list(dict.fromkeys(to_device_id(f"{field}[{i}]", text) for i, text in enumerate(texts)))
 
 
 def to_correlation(number: int) -> Correlation:
@@ -69,9 +69,22 @@ def to_window(message: pb.TimeWindow, now: datetime, longest: timedelta) -> Wind
     return windows.resolve(start, end, now, longest)
 
 
+def to_window_of_hours(
+    message: pb.TimeWindow, now: datetime, longest: timedelta, newest: datetime | None = None
+) -> Window:
+    """Return the window of whole UTC hours that a message means at `now`; one without an end ends at `newest`.
+
+    Raises:
+        InvalidRequestError: as for `to_window`, or there is no whole hour in it.
+    """
+    start = _minute("window.start", message.start) if message.HasField("start") else None
+    end = _minute("window.end", message.end) if message.HasField("end") else newest or now
+    return windows.resolve_hours(start, end, longest)
+
+
 def to_window_message(window: Window) -> pb.TimeWindow:
     """Return the message for a window."""
-    return pb.TimeWindow(start=_timestamp(window.start), end=_timestamp(window.end))
+    return pb.TimeWindow(start=to_timestamp(window.start), end=to_timestamp(window.end))
 
 
 def to_performance_message(
@@ -107,7 +120,8 @@ def _minute(field: str, timestamp: Timestamp) -> datetime:
     return windows.minute_of(field, timestamp.seconds, timestamp.nanos)
 
 
-def _timestamp(instant: datetime) -> Timestamp:
+def to_timestamp(instant: datetime) -> Timestamp:
+    """Return the message for an instant."""
     timestamp = Timestamp()
     timestamp.FromDatetime(instant)
     return timestamp

@@ -56,7 +56,23 @@ def resolve(start: datetime | None, end: datetime | None, now: datetime, longest
     if since >= until:
         which = "now" if end is None else "window.end"
         raise bad_field("window.start", f"must be at least one whole UTC minute before {which}, {until.isoformat()}")
-    window = Window(since, until)
+    return _limited(Window(since, until), longest)
+
+
+def resolve_hours(start: datetime | None, end: datetime, longest: timedelta) -> Window:
+    """Return the window between the whole UTC hours that hold `start` and `end`: by default 24 hours.
+
+    Raises:
+        InvalidRequestError: there is no whole hour in it, or it is longer than `longest`.
+    """
+    until = floor(end).replace(minute=0)
+    since = until - DEFAULT_LENGTH if start is None else start.replace(minute=0)
+    if since >= until:
+        raise bad_field("window.start", f"must be at least one whole UTC hour before the end, {until.isoformat()}")
+    return _limited(Window(since, until), longest)
+
+
+def _limited(window: Window, longest: timedelta) -> Window:
     if window.length > longest:
         raise bad_field("window", f"must be at most {in_words(longest)} long; got {in_words(window.length)}")
     return window

@@ -1,7 +1,7 @@
 """Connections to PostgreSQL: one pool a service, opened on a schema of the right version."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,24 +29,31 @@ log = logs.get()
 
 
 @asynccontextmanager
-async def open_pool(dsn: str, *, name: str, size: int, statement_timeout_s: float) -> AsyncIterator[Pool]:
+async def open_pool(  # noqa: PLR0913 - keyword-only, one a property of the connections
+    dsn: str,
+    *,
+    name: str,
+    size: int,
+    statement_timeout_s: float,
+    autocommit: bool = False,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[Pool]:
     """Open a pool of at most `size` connections, waiting for as long as PostgreSQL is away.
 
     Every session is in UTC, without JIT (it costs more than it saves on questions of milliseconds), and gives up a
-    statement after `statement_timeout_s`. Taking a connection fails with PoolTimeout after 5 seconds.
+    statement after `statement_timeout_s`; `settings` are set besides. Taking a connection fails with PoolTimeout after
+    5 seconds. With `autocommit`, a statement outside of `connection.transaction()` is a transaction of its own.
 
     Raises:
         StartError: the schema is too old or too new; the message says what to run.
     """
+    fixed = {"TimeZone": "UTC", "jit": "off", "statement_timeout": str(round(statement_timeout_s * 1000))}
 
     async def configure(connection: AsyncConnection[tuple[Any, ...]]) -> None:
         await connection.set_autocommit(True)
-        await connection.execute(
-            "SELECT set_config('TimeZone', 'UTC', false), set_config('jit', 'off', false),"
-            " set_config('statement_timeout', %s, false)",
-            (str(round(statement_timeout_s * 1000)),),
-        )
-        await connection.set_autocommit(False)
+        for setting in {**fixed, **(settings or {})}.items():
+            await connection.execute("SELECT set_config(%s, %s, false)", setting)
+        await connection.set_autocommit(autocommit)
 
     pool: Pool = AsyncConnectionPool(
         dsn,

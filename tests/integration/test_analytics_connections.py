@@ -13,13 +13,10 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from psycopg import AsyncConnection, AsyncCursor, sql
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import AsyncConnectionPool
 
-from analytics_service import store
 from analytics_service.config import AnalyticsConfig
-from analytics_service.performance import Correlation
 from analytics_service.service import lifespan
 from analytics_service.windows import Window
 from wattstream.api.analytics.v1 import analytics_pb2 as pb
@@ -50,7 +47,9 @@ def readings(database: str) -> None:
 
 @asynccontextmanager
 async def service(database: str, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
-    config = AnalyticsConfig(listen="127.0.0.1:0", postgres_dsn=database, **{"connections": 2, **settings})
+    config = AnalyticsConfig(
+        listen="127.0.0.1:0", postgres_dsn=database, **{"connections": 2, "refresh": False, **settings}
+    )
     async with serving(config, lifespan) as address, grpc.aio.insecure_channel(address) as channel:
         yield channel
 
@@ -80,28 +79,6 @@ async def until_waiting(watcher: psycopg.Connection[Any], count: int) -> None:
     while (row := watcher.execute(query).fetchone()) != (count,):
         assert time.monotonic() < deadline, row
         await asyncio.sleep(0.02)
-
-
-async def test_both_statements_of_a_question_see_the_same_moment(database: str, readings: None):
-    executed = []
-
-    class Interrupted(AsyncCursor[Any]):
-        async def execute(self, *arguments: Any, **options: Any) -> Any:
-            executed.append(arguments)
-            if len(executed) == 2:
-                async with await AsyncConnection.connect(database, autocommit=True) as other:
-                    await other.execute(
-                        "INSERT INTO vehicle_readings SELECT vehicle_key, meter_key, %s, 1, 1, 1"
-                        " FROM vehicle_readings LIMIT 1",
-                        (T0 + timedelta(seconds=30),),
-                    )
-            return await super().execute(*arguments, **options)
-
-    async with AsyncConnectionPool(database, kwargs={"cursor_factory": Interrupted}, open=False) as pool:
-        before = await store.performances(pool, ["V1"], HOUR, Correlation.EXCLUSIVE_MINUTES)
-        after = await store.performances(pool, ["V1"], HOUR, Correlation.EXCLUSIVE_MINUTES)
-
-    assert (before["V1"].readings, after["V1"].readings) == (10, 11)
 
 
 @pytest.mark.parametrize(

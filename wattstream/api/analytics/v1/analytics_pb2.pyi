@@ -823,11 +823,13 @@ class DataQuality(_message.Message):
     vehicles_above_one: _builtins.int
     """Vehicles whose efficiency is above 1, which only a wrong meter or a wrong pairing explains."""
     meter_gaps: _builtins.int
-    """Gaps: stretches of one or more whole UTC hours without a reading of a meter, between two of its readings in the window."""
+    """Gaps: stretches of one or more whole UTC hours without a reading of a meter, between two of its readings in the window.
+    Not set: the window is longer than 7 days.
+    """
     meter_gap_hours: _builtins.int
-    """All gaps of all meters together, in hours."""
+    """All gaps of all meters together, in hours. Not set: as meter_gaps."""
     longest_meter_gap_hours: _builtins.int
-    """The longest gap of a meter, in hours."""
+    """The longest gap of a meter, in hours. Not set: as meter_gaps."""
     def __init__(
         self,
         *,
@@ -836,15 +838,26 @@ class DataQuality(_message.Message):
         minutes_without_meter_data: _builtins.int = ...,
         readings_without_meter: _builtins.int = ...,
         vehicles_above_one: _builtins.int = ...,
-        meter_gaps: _builtins.int = ...,
-        meter_gap_hours: _builtins.int = ...,
-        longest_meter_gap_hours: _builtins.int = ...,
+        meter_gaps: _builtins.int | None = ...,
+        meter_gap_hours: _builtins.int | None = ...,
+        longest_meter_gap_hours: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_longest_meter_gap_hours", b"_longest_meter_gap_hours", "_meter_gap_hours", b"_meter_gap_hours", "_meter_gaps", b"_meter_gaps", "longest_meter_gap_hours", b"longest_meter_gap_hours", "meter_gap_hours", b"meter_gap_hours", "meter_gaps", b"meter_gaps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["longest_meter_gap_hours", b"longest_meter_gap_hours", "meter_gap_hours", b"meter_gap_hours", "meter_gaps", b"meter_gaps", "minutes_kept", b"minutes_kept", "minutes_shared", b"minutes_shared", "minutes_without_meter_data", b"minutes_without_meter_data", "readings_without_meter", b"readings_without_meter", "vehicles_above_one", b"vehicles_above_one"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_longest_meter_gap_hours", b"_longest_meter_gap_hours", "_meter_gap_hours", b"_meter_gap_hours", "_meter_gaps", b"_meter_gaps", "longest_meter_gap_hours", b"longest_meter_gap_hours", "meter_gap_hours", b"meter_gap_hours", "meter_gaps", b"meter_gaps", "minutes_kept", b"minutes_kept", "minutes_shared", b"minutes_shared", "minutes_without_meter_data", b"minutes_without_meter_data", "readings_without_meter", b"readings_without_meter", "vehicles_above_one", b"vehicles_above_one"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__longest_meter_gap_hours: _TypeAlias = _typing.Literal["longest_meter_gap_hours"]  # noqa: Y015
+    _WhichOneofArgType__longest_meter_gap_hours: _TypeAlias = _typing.Literal["_longest_meter_gap_hours", b"_longest_meter_gap_hours"]  # noqa: Y015
+    _WhichOneofReturnType__meter_gap_hours: _TypeAlias = _typing.Literal["meter_gap_hours"]  # noqa: Y015
+    _WhichOneofArgType__meter_gap_hours: _TypeAlias = _typing.Literal["_meter_gap_hours", b"_meter_gap_hours"]  # noqa: Y015
+    _WhichOneofReturnType__meter_gaps: _TypeAlias = _typing.Literal["meter_gaps"]  # noqa: Y015
+    _WhichOneofArgType__meter_gaps: _TypeAlias = _typing.Literal["_meter_gaps", b"_meter_gaps"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__longest_meter_gap_hours) -> _WhichOneofReturnType__longest_meter_gap_hours | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__meter_gap_hours) -> _WhichOneofReturnType__meter_gap_hours | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__meter_gaps) -> _WhichOneofReturnType__meter_gaps | None: ...
 
 Global___DataQuality: _TypeAlias = DataQuality  # noqa: Y015
 

@@ -1,0 +1,165 @@
+"""Answers questions from rollups and readings, in a way that is right whatever the two are doing meanwhile.
+
+What is known of the state of the rollups is kept from answer to answer. An answer is a single statement, planned by
+that; it says itself, from its own snapshot, whether that was right. If it was not, state and answer are asked for anew,
+in one snapshot.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg.rows import DictRow, dict_row
+
+from analytics_service.statements import statement
+from wattstream import postgres
+from wattstream.postgres import Pool
+
+Connection = AsyncConnection[tuple[Any, ...]]
+
+
+class State(NamedTuple):
+    """What an answer is planned by.
+
+    Attributes:
+        log_from: hours before this one are rolled up.
+        stale: those of the window that are not, or not any more.
+        row: all that the question's state statement answered; empty where the answer is planned by what is known.
+    """
+
+    log_from: datetime
+    stale: Collection[datetime]
+    row: Mapping[str, Any]
+
+
+class Places(NamedTuple):
+    """Where an answer is taken from.
+
+    Attributes:
+        parameters: what tells the statement so.
+        days: the UTC days whose readings it reads.
+        takes_rollups_of: tells whether it takes a rollup that holds one of these hours.
+    """
+
+    parameters: Mapping[str, Any]
+    days: set[date]
+    takes_rollups_of: Callable[[Iterable[datetime]], bool]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        statement: the name of its statement, which answers at least one row, each with log_from, layout, stale_hours.
+        state: the name of the statement that answers the state to plan by, one row, with log_from, layout, stale_hours,
+            and the days of all partitions if the layout is another than %(layout)s.
+        parameters: of both.
+        places: plans.
+        needs_state: it cannot be planned by what is known of the rollups alone.
+    """
+
+    statement: str
+    state: str
+    parameters: Mapping[str, Any]
+    places: Callable[[State], Places]
+    needs_state: bool = False
+
+
+@dataclass(frozen=True)
+class _Known:
+    log_from: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    layout: int = -1
+    days: frozenset[date] = field(default_factory=frozenset)
+    expects_stale: bool = True
+
+
+class Answers:
+    """Asks the database behind a pool of `open_pool`, `at_once` questions at a time; others wait for their turn."""
+
+    def __init__(self, pool: Pool, at_once: int) -> None:
+        self._pool = pool
+        self._turns = asyncio.Semaphore(at_once)
+        self._known = _Known()
+
+    @property
+    def log_from(self) -> datetime:
+        """The hour before which, at the last answer, hours were rolled up."""
+        return self._known.log_from
+
+    async def to(self, question: Question) -> list[DictRow]:
+        """Return the rows of the answer to `question`."""
+        async with self._turns, self._pool.connection() as connection:
+            try:
+                rows = None
+                if not self._known.expects_stale and not question.needs_state:
+                    rows = await self._likely(connection, question)
+                return await self._certain(connection, question) if rows is None else rows
+            except psycopg.errors.UndefinedTable:  # somebody removed a partition
+                self._known = _Known()
+                return await self._certain(connection, question)
+
+    async def look_up(self, statement: str, parameters: Mapping[str, Any]) -> list[DictRow]:
+        """Return the rows of a statement that reads neither rollups nor readings."""
+        async with self._turns, self._pool.connection() as connection:
+            return await execute(connection, statement, parameters)
+
+    async def _likely(self, connection: Connection, question: Question) -> list[DictRow] | None:
+        """Return the answer by what is known, or None if that was not right."""
+        known = self._known
+        places = question.places(State(known.log_from, (), {}))
+        rows = await _answer(connection, question, places, known)
+        state = rows[0]
+        if (
+            state["layout"] != known.layout
+            or state["log_from"] < known.log_from
+            or places.takes_rollups_of(state["stale_hours"] or ())
+        ):
+            return None
+        self._known = _Known(state["log_from"], known.layout, known.days, expects_stale=False)
+        return rows
+
+    async def _certain(self, connection: Connection, question: Question) -> list[DictRow]:
+        async with connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            row = (await execute(connection, question.state, {**question.parameters, "layout": self._known.layout}))[0]
+            stale = row["stale_hours"] or ()
+            days = self._known.days if row["days"] is None else frozenset(row["days"])
+            known = _Known(row["log_from"], row["layout"], days, expects_stale=bool(stale))
+            rows = await _answer(connection, question, question.places(State(known.log_from, stale, row)), known)
+        self._known = known
+        return rows
+
+
+@asynccontextmanager
+async def open_pool(dsn: str, size: int, statement_timeout_s: float) -> AsyncIterator[Pool]:
+    """Open a pool for answers: a statement is a transaction, and is planned once where it is prepared."""
+    async with postgres.open_pool(
+        dsn,
+        name="analytics",
+        size=size,
+        statement_timeout_s=statement_timeout_s,
+        autocommit=True,
+        settings={"plan_cache_mode": "force_generic_plan"},
+    ) as pool:
+        yield pool
+
+
+async def execute(
+    connection: Connection, name: str, parameters: Mapping[str, Any], days: Collection[date] = ()
+) -> list[DictRow]:
+    """Execute the statement `name` on the partitions of `days` and return its rows."""
+    prepared = statement(name, days)
+    cursor = AsyncRawCursor(connection, row_factory=dict_row)
+    await cursor.execute(prepared.text, prepared.values(parameters))
+    return await cursor.fetchall() if cursor.description else []
+
+
+async def _answer(connection: Connection, question: Question, places: Places, known: _Known) -> list[DictRow]:
+    parameters = {**question.parameters, **places.parameters}
+    return await execute(connection, question.statement, parameters, known.days & places.days)

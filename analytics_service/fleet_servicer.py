@@ -1,0 +1,31 @@
+"""The questions about the whole fleet, from message to question and from answer to message."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from analytics_service import fleet, translate, translate_fleet
+from analytics_service.answers import Answers
+from wattstream import paging
+from wattstream.api.analytics.v1 import analytics_pb2 as pb
+
+
+class FleetServicer:
+    """Answers what the fleet adds up to, and who is worst; a part of AnalyticsServicer."""
+
+    _answers: Answers
+    _longest: timedelta
+    _max_batch: int
+
+    async def ListVehiclePerformance(
+        self, request: pb.ListVehiclePerformanceRequest, _: Any
+    ) -> pb.ListVehiclePerformanceResponse:
+        size = paging.page_size(request.page_size, translate_fleet.DEFAULT_PAGE, translate_fleet.MAX_PAGE)
+        newest = await fleet.newest_hour(self._answers, datetime.now(UTC))
+        asked, after = translate_fleet.to_ranking(request, datetime.now(UTC), self._longest, newest, self._max_batch)
+        found = await fleet.ranking(self._answers, asked, after, size + 1)
+        return translate_fleet.to_ranking_message(request, asked, found, size)
+
+    async def GetFleetSummary(self, request: pb.GetFleetSummaryRequest, _: Any) -> pb.GetFleetSummaryResponse:
+        newest = await fleet.newest_hour(self._answers, datetime.now(UTC))
+        window = translate.to_window_of_hours(request.window, datetime.now(UTC), self._longest, newest)
+        return translate_fleet.to_summary_message(window, await fleet.summary(self._answers, window))

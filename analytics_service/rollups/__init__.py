@@ -1,0 +1,1 @@
+"""Keeps the rollups up to date: what an answer may take in place of readings."""

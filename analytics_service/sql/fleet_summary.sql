@@ -1,0 +1,78 @@
+-- What the whole fleet consumed, got and lost, in one row: sums over what is kept (energies in kWh, minutes as (vehicle,
+-- meter, minute)), vehicles by efficiency in the bins that %(bins)s bound, devices that report and that do not, and, with
+-- %(with_gaps)s, the stretches of whole hours without a reading between two readings of a meter.
+--
+-- Meters are read as vehicles are in fleet.sql: rollups by meter_rollups_start, readings of stale and newest hours.
+WITH {fleet}, vehicles AS (
+    SELECT vehicle_key, sum(readings) AS readings,
+        coalesce(sum(readings) FILTER (WHERE meter_key = 0), 0) AS readings_without_meter,
+        sum(minutes_kept) AS minutes_kept, sum(minutes_shared) AS minutes_shared,
+        sum(minutes_without_meter_data) AS minutes_without_meter_data,
+        sum(kwh_consumed_ac) AS kwh_consumed_ac, sum(kwh_delivered_dc) AS kwh_delivered_dc,
+        sum(all_kwh_delivered_dc) AS all_kwh_delivered_dc
+    FROM parts
+    GROUP BY vehicle_key
+), efficiencies AS (
+    SELECT kwh_delivered_dc / kwh_consumed_ac AS efficiency
+    FROM vehicles
+    WHERE kwh_consumed_ac > 0
+), bins AS (
+    SELECT array_agg(vehicles ORDER BY bin) AS vehicles
+    FROM (
+        SELECT bin, count(efficiency) AS vehicles
+        FROM generate_series(0, cardinality(%(bins)s::float8[])) AS bin
+        LEFT JOIN efficiencies ON width_bucket(efficiency, %(bins)s::float8[]) = bin
+        GROUP BY bin
+    ) AS counted
+), wanted_meters AS MATERIALIZED (
+    SELECT device_key AS meter_key, since, until
+    FROM unnest(%(raw_since)s::timestamptz[], %(raw_until)s::timestamptz[]) AS raw (since, until)
+    JOIN devices ON kind = 1
+    UNION ALL
+    SELECT device_key, hour, hour + interval '1 hour'
+    FROM stale
+    JOIN devices USING (device_key)
+    WHERE kind = 1
+), meter_parts AS MATERIALIZED (
+    SELECT r.meter_key, r.start, r.kwh_consumed_ac
+    FROM unnest(%(meter_piece_hours)s::int2[], %(meter_piece_since)s::timestamptz[],
+            %(meter_piece_until)s::timestamptz[]) AS p (hours, since, until)
+    JOIN meter_rollups AS r ON r.hours = ANY (ARRAY[p.hours]) AND r.start >= p.since AND r.start < p.until
+    WHERE (r.meter_key, r.start) NOT IN (SELECT device_key, hour FROM stale)
+    UNION ALL
+    SELECT r.meter_key, date_bin('1 hour', r.recorded_at, timestamptz '1970-01-01 00:00+00'), sum(r.kwh_consumed_ac)
+    FROM wanted_meters AS w
+    JOIN {meter_readings} AS r
+        ON r.meter_key = ANY (ARRAY[w.meter_key]) AND r.recorded_at >= w.since AND r.recorded_at < w.until
+    GROUP BY 1, 2
+), gaps AS (
+    SELECT hours - 1 AS hours
+    FROM (
+        SELECT (extract(epoch FROM start - lag(start) OVER (PARTITION BY meter_key ORDER BY start)) / 3600)::int8 AS hours
+        FROM meter_parts
+        WHERE %(with_gaps)s::bool
+    ) AS steps
+    WHERE hours > 1
+), registered AS (
+    SELECT count(*) FILTER (WHERE kind = 1) AS meters_registered,
+        count(*) FILTER (WHERE kind = 2) AS vehicles_registered
+    FROM devices
+)
+SELECT v.*, m.*, g.*, bins.vehicles AS histogram, registered.*
+FROM (
+    SELECT count(*) AS vehicles_reporting,
+        coalesce(sum(kwh_consumed_ac), 0) AS kwh_consumed_ac, coalesce(sum(kwh_delivered_dc), 0) AS kwh_delivered_dc,
+        coalesce(sum(all_kwh_delivered_dc), 0) AS kwh_reported_dc,
+        coalesce(sum(minutes_kept), 0)::int8 AS minutes_kept, coalesce(sum(minutes_shared), 0)::int8 AS minutes_shared,
+        coalesce(sum(minutes_without_meter_data), 0)::int8 AS minutes_without_meter_data,
+        coalesce(sum(readings_without_meter), 0)::int8 AS readings_without_meter,
+        count(*) FILTER (WHERE kwh_delivered_dc > kwh_consumed_ac AND kwh_consumed_ac > 0) AS vehicles_above_one
+    FROM vehicles
+) AS v, (
+    SELECT count(DISTINCT meter_key) AS meters_reporting, coalesce(sum(kwh_consumed_ac), 0) AS kwh_metered_ac
+    FROM meter_parts
+) AS m, (
+    SELECT count(*) AS meter_gaps, coalesce(sum(hours), 0)::int8 AS meter_gap_hours,
+        coalesce(max(hours), 0)::int8 AS longest_meter_gap_hours
+    FROM gaps
+) AS g, bins, registered

@@ -1,0 +1,4 @@
+-- Takes out of the log what refreshing an hour for everybody makes up for, all that is noted of it by now, but for the
+-- note %(stale_id)s itself. By stale_hours_hour.
+DELETE FROM stale_hours
+WHERE hour = %(hour)s::timestamptz AND after_key = 0 AND stale_id <> %(stale_id)s::int8

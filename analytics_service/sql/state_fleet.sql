@@ -1,0 +1,21 @@
+-- What has to be known to plan an answer about the fleet: as in state.sql, but stale are the hours that are so for
+-- everybody, and split those that are so for some device. One row. stale_hours is looked up by stale_hours_hour.
+SELECT log_from, layout,
+    (
+        SELECT array_agg(DISTINCT hour)
+        FROM stale_hours
+        WHERE device_key = 0 AND hour >= %(start)s::timestamptz AND hour < %(end)s::timestamptz
+    ) AS stale_hours,
+    (
+        SELECT array_agg(DISTINCT hour)
+        FROM stale_hours
+        WHERE device_key > 0 AND hour >= %(start)s::timestamptz AND hour < %(end)s::timestamptz
+    ) AS split_hours,
+    CASE WHEN layout <> %(layout)s::int8 THEN (
+        SELECT array_agg(to_date(right(relname, 8), 'YYYYMMDD'))
+        FROM pg_inherits
+        JOIN pg_class ON pg_class.oid = inhrelid
+        WHERE inhparent = 'vehicle_readings'::regclass
+            AND to_regclass('meter_readings_' || right(relname, 8)) IS NOT NULL
+    ) END AS days
+FROM rollup_state
