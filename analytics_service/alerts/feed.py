@@ -14,7 +14,7 @@ from wattstream.errors import AwayError, OverloadedError, bad_field
 
 # The contract promises a word every 30 seconds.
 _HEARTBEAT_S = 20.0
-_RECENT = 1_000
+_KEPT = 1_000
 
 log = logs.get()
 
@@ -39,15 +39,23 @@ class Feed:
         poll_s: how often to look for changes.
         max_watchers: how many may watch at a time.
         heartbeat_s: how long to leave a watcher without a word.
+        kept: how many of the newest changes are kept.
     """
 
     def __init__(
-        self, changes: Changes, *, poll_s: float, max_watchers: int, heartbeat_s: float = _HEARTBEAT_S
+        self,
+        changes: Changes,
+        *,
+        poll_s: float,
+        max_watchers: int,
+        heartbeat_s: float = _HEARTBEAT_S,
+        kept: int = _KEPT,
     ) -> None:
         self._changes = changes
         self._poll_s = poll_s
         self._max_watchers = max_watchers
         self._heartbeat_s = heartbeat_s
+        self._kept = kept
         self._watchers = 0
         self._watched = asyncio.Event()
         self._news = asyncio.Event()
@@ -154,7 +162,7 @@ class Feed:
         while alerts is None or len(alerts) == self._changes.most:
             alerts, self._seen = await self._changes.page(self._seen)
             self._recent.extend(alerts)
-            while len(self._recent) > _RECENT:
+            while len(self._recent) > self._kept:
                 self._floor = self._recent.popleft().revision
             if alerts:
                 self._wake()

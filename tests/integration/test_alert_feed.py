@@ -41,7 +41,9 @@ def rows(database: str) -> Iterator[AlertRows]:
 @asynccontextmanager
 async def feed(database: str, page: int = 2, **options: Any) -> AsyncIterator[Feed]:
     async with postgres.open_pool(database, name="test", size=2, statement_timeout_s=10) as pool:
-        made = Feed(Changes(pool, page), **{"poll_s": 0.005, "max_watchers": 9, "heartbeat_s": 0.01, **options})
+        made = Feed(
+            Changes(pool, page), **{"poll_s": 0.005, "max_watchers": 9, "heartbeat_s": 0.01, "kept": 3, **options}
+        )
         async with tasks.running(made.run()):
             yield made
 
@@ -108,6 +110,43 @@ async def happen(event: Any, ids: list[int], rows: AlertRows, watcher: Watcher) 
             await watcher.read()
     elif event[0] == "cut":
         await watcher.cut()
+
+
+async def test_what_closes_while_a_watch_still_begins_is_told(database: str, rows: AlertRows) -> None:
+    one, two, three = (rows.add() for _ in range(3))
+    async with feed(database, page=2) as made, aclosing(made.watch(Selection(), None)) as watch:
+        begun = await asyncio.wait_for(anext(watch), DEADLINE_S)
+        rows.change(one, state=CLOSED)
+        four = rows.add()
+        rest = [await asyncio.wait_for(anext(watch), DEADLINE_S) for _ in range(2)]
+    told = [[(alert.alert_id, alert.state) for alert in update.alerts] for update in (begun, *rest)]
+    assert told == [[(one, OPEN), (two, OPEN)], [(three, OPEN)], [(one, CLOSED), (four, OPEN)]]
+
+
+async def test_one_that_is_further_behind_than_what_is_kept_misses_nothing(database: str, rows: AlertRows) -> None:
+    added = [rows.add() for _ in range(9)]
+    async with (
+        feed(database, kept=2) as made,
+        aclosing(made.watch(Selection(), None)) as slow,
+        aclosing(made.watch(Selection(), None)) as quick,
+    ):
+        await _until(slow, added)
+        await _until(quick, added)
+        for alert_id in added:
+            rows.change(alert_id)
+            await _until(quick, [alert_id])
+        await _until(slow, added)
+
+
+async def _until(watch: AsyncIterator[Update], alert_ids: list[int]) -> None:
+    """Read on until just these alerts were told, in this order."""
+    told: list[int] = []
+    async with asyncio.timeout(DEADLINE_S):
+        async for update in watch:
+            told += [alert.alert_id for alert in update.alerts]
+            if len(told) >= len(alert_ids) and update.caught_up:
+                break
+    assert told == alert_ids
 
 
 async def test_a_quiet_watch_gets_a_word_without_alerts_again_and_again(database: str, rows: AlertRows) -> None:
