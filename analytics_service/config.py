@@ -25,13 +25,16 @@ class AnalyticsConfig:
     )
     max_window_days: int = setting(400, "longest window that may be asked for, in days", at_least=1)
     max_batch: int = setting(1000, "most devices that one question may name", at_least=1)
-    refresh: bool = setting(True, "whether this process takes its turn at keeping rollups up to date")
+    refresh: bool = setting(True, "whether this process takes its turn at keeping rollups and alerts up to date")
     refresh_every_s: float = setting(5.0, "how long to rest when no rollup is out of date, in seconds", at_least=0.01)
     refresh_grace_s: float = setting(300.0, "how long after its end an hour is rolled up, in seconds", at_least=0)
     refresh_settle_s: float = setting(
         10.0, "how long a rollup that is out of date waits for more late readings, in seconds", at_least=0
     )
     refresh_devices: int = setting(1000, "devices that are refreshed in one transaction at most", at_least=1)
+    alerts_every_s: float = setting(
+        5.0, "how long to rest when no rollup has changed that alerts are found in, in seconds", at_least=0.01
+    )
     max_watchers: int = setting(200, "WatchEfficiencyAlerts calls at most; more are told to come again", at_least=1)
     webhook_url: str = setting("", "where alerts are posted to, http:// or https://; empty: nowhere", secret=True)
     webhook_secret: str = setting("", "what webhooks are signed with: whsec_ and base64; see operations", secret=True)

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 from analytics_service.alerts.book import Book
 from analytics_service.alerts.changes import Changes
-from analytics_service.alerts.evaluate import Evaluation
 from analytics_service.alerts.delivery import Endpoint
 from analytics_service.alerts.evaluate import Evaluation
 from analytics_service.alerts.feed import Feed
