@@ -3,4 +3,4 @@
 SELECT coalesce(device_id, '') AS meter_id, threshold, hysteresis, least_minutes, window_hours
 FROM efficiency_rules
 LEFT JOIN devices ON device_key = meter_key
-ORDER BY meter_id COLLATE "C"
+ORDER BY meter_id
