@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DURATION ?=
 
-.PHONY: setup demo test bench check proto lock clean
+.PHONY: setup demo test bench bench-analytics check proto lock clean
 
 setup: $(STAMP)
 
@@ -26,6 +26,10 @@ test: setup
 # What of the database's speed is left at the end of the whole path; needs Go, takes about five minutes and both cores.
 bench: setup
 	$(BIN)/python -m tests.benchmarks.ingest $(BENCH_ARGS)
+
+# How long answers take on a day, a week and a month of history; needs Go, both cores, 30 GB of disk and about an hour.
+bench-analytics: setup
+	$(BIN)/python -m tests.benchmarks.analytics $(BENCH_ARGS)
 
 check: setup
 	$(BIN)/ruff check .

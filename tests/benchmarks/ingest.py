@@ -6,17 +6,14 @@ figures. Between two rows the database does what the one before has left over.
 
 import argparse
 import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks import report, rows
-from tests.benchmarks.rows import Generator, Row
+from tests.benchmarks.rows import ROOT, Generator, Row
 from tests.benchmarks.stage import Stage, stage
 
-ROOT = Path(__file__).parents[2]
 MISSION_READINGS_S = 333.0
 # Rows that are measured with another one, or by what it has measured.
 NEEDS = {"resend_all": "ingest_stream_1000", "ack_latency_half": "ingest_stream_1"}
@@ -69,7 +66,7 @@ def main() -> None:
     """Measure, print, and write the figures to a file."""
     arguments = _arguments()
     size = QUICK if arguments.quick else Size(devices=arguments.devices)
-    generator = Generator(_built())
+    generator = Generator(rows.built())
     load_average = os.getloadavg()
     print(f"load average before: {load_average[0]:.2f}", flush=True)
     measured: Measured = {}
@@ -154,17 +151,6 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench.json", help="where the figures go")
     return parser.parse_args()
-
-
-def _built() -> Path:
-    go = shutil.which("go")
-    if go is None:
-        raise SystemExit(
-            "The load generator is written in Go, so that it leaves the cores to what is measured: install Go"
-        )
-    target = ROOT / "build" / "loadgen"
-    subprocess.run([go, "build", "-o", str(target), "."], cwd=ROOT / "tests/benchmarks/loadgen", check=True)
-    return target
 
 
 if __name__ == "__main__":

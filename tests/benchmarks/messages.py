@@ -29,11 +29,15 @@ class Load:
         devices: how many meters, and how many vehicles.
         start_us: the first minute, in microseconds since 1970 UTC.
         minutes: how many minutes.
+        first: the number of the first meter and vehicle; counts for `readings` only.
+        every_us: a reading so often instead of a minute, in microseconds.
     """
 
     devices: int
     start_us: int
     minutes: int
+    first: int = 0
+    every_us: int = MINUTE_US
 
     def __len__(self) -> int:
         return 2 * self.devices * self.minutes
@@ -41,7 +45,7 @@ class Load:
     @cached_property
     def times_us(self) -> NDArray[np.int64]:
         """When the readings of each minute are recorded: not all fleets have second hands, so on the minute."""
-        return self.start_us + MINUTE_US * np.arange(self.minutes)
+        return self.start_us + self.every_us * np.arange(self.minutes)
 
     @cached_property
     def values(self) -> dict[str, Floats]:
@@ -64,7 +68,7 @@ class Load:
             meter.meter.recorded_at.FromMicroseconds(time_us)
             vehicle.vehicle.recorded_at.FromMicroseconds(time_us)
             columns = (self.values[name][minute].tolist() for name in (*METER_VALUES, *VEHICLE_VALUES))
-            for number, (ac, voltage, soc, dc, temperature) in enumerate(zip(*columns, strict=True)):
+            for number, (ac, voltage, soc, dc, temperature) in enumerate(zip(*columns, strict=True), self.first):
                 meter.meter.meter_id = vehicle.vehicle.meter_id = device_id("meter", number)
                 vehicle.vehicle.vehicle_id = device_id("vehicle", number)
                 meter.meter.kwh_consumed_ac, meter.meter.voltage = ac, voltage

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,16 +60,16 @@ GOALS = (
 )
 
 
-def goals(rows: Rows) -> Rows:
+def goals(rows: Rows, wanted: Iterable[Goal] = GOALS) -> Rows:
     """Return the goals for which the rows are there: what was measured, what was wanted, whether it was reached."""
     found: Rows = {}
-    for goal in GOALS:
+    for goal in wanted:
         try:
             measured = goal.measured(rows)
         except (KeyError, ValueError):
             continue
-        wanted = {"at_least": goal.at_least} if goal.at_least is not None else {"at_most": goal.at_most}
-        found[goal.what] = {"measured": measured, **wanted, "reached": goal.is_reached(measured)}
+        bound = {"at_least": goal.at_least} if goal.at_least is not None else {"at_most": goal.at_most}
+        found[goal.what] = {"measured": measured, **bound, "reached": goal.is_reached(measured)}
     return found
 
 
@@ -91,16 +91,24 @@ def show(rows: Rows) -> None:
             f"\nidle_streams: {row['streams']:,} streams, {row['rss_kib_stream']:.1f} KiB a stream,"
             f" {row['cpu_share']:.1%} of a core"
         )
-    print(f"\n{'goal':42}{'measured':>12}{'wanted':>12}")
-    for what, goal in goals(rows).items():
+    show_goals(goals(rows))
+
+
+def show_goals(found: Rows) -> None:
+    """Print what `goals` has found."""
+    width = max(map(len, found), default=0) + 2
+    print(f"\n{'goal':{width}}{'measured':>12}{'wanted':>12}")
+    for what, goal in found.items():
         wanted = f">= {goal['at_least']:,g}" if "at_least" in goal else f"<= {goal['at_most']:,g}"
-        print(f"{what:42}{goal['measured']:12,.2f}{wanted:>12}   {'reached' if goal['reached'] else 'NOT reached'}")
+        print(
+            f"{what:{width}}{goal['measured']:12,.2f}{wanted:>12}   {'reached' if goal['reached'] else 'NOT reached'}"
+        )
 
 
-def save(path: Path, rows: Rows, about: dict[str, Any]) -> None:
-    """Write everything as JSON."""
+def save(path: Path, rows: Rows, about: dict[str, Any], found: Rows | None = None) -> None:
+    """Write everything as JSON; the goals are those of ingest unless others were found."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = {"machine": machine(), "run": about, "rows": rows, "goals": goals(rows)}
+    whole = {"machine": machine(), "run": about, "rows": rows, "goals": goals(rows) if found is None else found}
     path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 

@@ -2,13 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import psycopg
@@ -17,10 +18,19 @@ from tests.benchmarks import messages, naive, processes
 from tests.benchmarks.messages import Load
 from tests.benchmarks.stage import COPY_METERS, COPY_VEHICLES, Stage, Used, copy
 
+ROOT = Path(__file__).parents[2]
 Row = dict[str, Any]
 CPU = ("ours", "postgres", "valkey")
 # What is handed over to the live state after the last acknowledgement belongs to the readings that were acknowledged.
 _HAND_OVER_S = 0.5
+
+
+class Addressed(Protocol):
+    """What can be sent to."""
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """Where the services are, by name."""
 
 
 class Generator:
@@ -30,7 +40,7 @@ class Generator:
         self._program = program
 
     @contextmanager
-    def opened(self, on: Stage, path: Path, *options: str) -> "Iterator[subprocess.Popen[str]]":
+    def opened(self, on: Addressed, path: Path, *options: str) -> "Iterator[subprocess.Popen[str]]":
         """Run it until all streams are open: each has sent its first message and got its acknowledgement."""
         command = [str(self._program), "-address", on.addresses["ingest"], "-file", str(path), *options]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -75,6 +85,18 @@ def _row(on: Stage, before: Used, readings: int, seconds: float) -> Row:
         "cpu_us": used,
         "others_cores": max(0.0, others_cores),
     }
+
+
+def built() -> Path:
+    """Build the load generator and return it."""
+    go = shutil.which("go")
+    if go is None:
+        raise SystemExit(
+            "The load generator is written in Go, so that it leaves the cores to what is measured: install Go"
+        )
+    target = ROOT / "build" / "loadgen"
+    subprocess.run([go, "build", "-o", str(target), "."], cwd=ROOT / "tests/benchmarks/loadgen", check=True)
+    return target
 
 
 def copied(on: Stage, minutes: int, connections: int, commit_minutes: int) -> Row:

@@ -132,7 +132,7 @@ def stage(devices: int, environ: dict[str, str]) -> Iterator[Stage]:
         process = subprocess.Popen(
             [sys.executable, "-m", "wattstream", "up", "--data-dir", str(folder / "data")],
             stdout=subprocess.PIPE,
-            env={**_clean(os.environ), "WATTSTREAM_LOG_LEVEL": "warning", **environ},
+            env={**clean(os.environ), "WATTSTREAM_LOG_LEVEL": "warning", **environ},
         )
         try:
             yield _prepared(process, devices, folder)
@@ -150,7 +150,7 @@ def copy(connection: Connection, *data: tuple[bytes, bytes]) -> None:
                     into.write(of_kind)
 
 
-def _clean(environ: "os._Environ[str]") -> dict[str, str]:
+def clean(environ: "os._Environ[str]") -> dict[str, str]:
     """Leave out what the shell has configured for other instances."""
     return {name: value for name, value in environ.items() if not name.startswith("WATTSTREAM_")}
 

@@ -27,6 +27,22 @@ ROWS = {
     "ack_latency_half",
     "idle_streams",
 }
+ANSWERS_BESIDE_INGEST = {"select_1_ingest", "reference_ingest", "exclusive_24h_ingest", "assigned_24h_ingest"}
+ANSWERS = {
+    "select_1",
+    "select_1_alone",
+    "reference",
+    "reference_alone",
+    "exclusive_24h",
+    "exclusive_24h_alone",
+    "assigned_24h",
+    "exclusive_30d",
+    "series_week",
+    "ranking",
+    "ranking_alone",
+    "summary",
+    "summary_alone",
+}
 
 pytestmark = [
     pytest.mark.benchmark,
@@ -46,3 +62,21 @@ def test_a_quick_run_measures_every_row_and_all_its_readings_are_stored(tmp_path
     assert abs(rows["half_duplicates"]["stored"] - rows["half_duplicates"]["duplicates"]) <= 1
     assert all(row["readings_s"] > 0 and row.get("rejected", 0) == 0 for row in rows.values())
     assert len(told["goals"]) == 9
+
+
+def test_a_quick_run_of_the_answers_measures_every_row(tmp_path: Path) -> None:
+    output = tmp_path / "bench-analytics.json"
+    command = [sys.executable, "-m", "tests.benchmarks.analytics", "--quick", "--output", str(output)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=110)
+    told = json.loads(output.read_text(encoding="utf-8"))
+    assert set(told["rows"]) == {"1", "2"}
+    for stage in told["rows"].values():
+        assert set(stage["rows"]) == ANSWERS
+        assert set(stage["beside_ingest"]) == ANSWERS_BESIDE_INGEST
+        rows = {**stage["rows"], **stage["beside_ingest"]}
+        assert {name: row["status"] for name, row in rows.items() if "status" in row} == {}
+        assert all(0 < row["p50_ms"] <= row["p99_ms"] <= row["max_ms"] for row in rows.values())
+        assert all(0 < row["sql_share"] < 1 for row in stage["rows"].values())
+        assert stage["refresh"]["readings"] >= 23 * 60 * 2 * 8
+        assert stage["refresh"]["cpu_us"]["postgres"] > 0
+    assert {goal.partition(": ")[0] for goal in told["goals"]} >= {"1 d", "2 d"}

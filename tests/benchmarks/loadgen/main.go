@@ -6,6 +6,8 @@
 // It goes by steps, so that whoever runs it can look at the server in between: every stream sends its first message and
 // awaits the acknowledgement, "open" is printed; a line on standard input begins the measured part, which ends with a
 // line of JSON; the end of standard input closes the streams.
+//
+// `loadgen query` asks questions instead, see query.go.
 package main
 
 import (
@@ -34,6 +36,10 @@ func (raw) Unmarshal(data []byte, v any) error { *v.(*[]byte) = data; return nil
 func (raw) Name() string                       { return "proto" }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "query" {
+		query()
+		return
+	}
 	address := flag.String("address", "127.0.0.1:50051", "address of the ingest service")
 	file := flag.String("file", "", "messages to send")
 	unary := flag.Bool("unary", false, "call IngestReadings, a caller a stream, instead of StreamReadings")
