@@ -93,7 +93,7 @@ async def series(answers: Answers, window: Window, cuts: Sequence[datetime]) -> 
 
 def _question(statement: str, window: Window, parameters: Mapping[str, Any], cuts: Sequence[datetime] = ()) -> Question:
     whole = {**parameters, "start": window.start, "end": window.end}
-    return Question(statement, "state_fleet", whole, partial(_places, window, cuts), needs_state=True)
+    return Question(statement, "state_fleet", whole, partial(_places, window, cuts), needs_state=True, is_large=True)
 
 
 def _places(window: Window, cuts: Sequence[datetime], state: State) -> Places:

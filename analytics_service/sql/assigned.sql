@@ -19,7 +19,7 @@ WITH asked AS MATERIALIZED (
     CROSS JOIN unnest(%(piece_hours)s::int2[], %(piece_since)s::timestamptz[], %(piece_until)s::timestamptz[])
         AS p (hours, since, until)
     JOIN vehicle_rollups AS r ON r.vehicle_key = ANY (ARRAY[asked.vehicle_key])
-        AND r.hours = p.hours AND r.start >= p.since AND r.start < p.until
+        AND r.hours = ANY (ARRAY[p.hours]) AND r.start >= p.since AND r.start < p.until
     UNION ALL
     SELECT r.vehicle_key, NULL, width_bucket(r.recorded_at, %(starts)s::timestamptz[]), 1,
         CASE WHEN r.meter_key IS NULL AND NOT EXISTS (
@@ -41,7 +41,7 @@ WITH asked AS MATERIALIZED (
         %(meter_piece_since)s::timestamptz[], %(meter_piece_until)s::timestamptz[]
     ) AS p (vehicle_key, meter_key, hours, since, until)
     JOIN meter_rollups AS r ON r.meter_key = ANY (ARRAY[p.meter_key])
-        AND r.hours = p.hours AND r.start >= p.since AND r.start < p.until
+        AND r.hours = ANY (ARRAY[p.hours]) AND r.start >= p.since AND r.start < p.until
     UNION ALL
     SELECT p.vehicle_key, p.meter_key,
         width_bucket(

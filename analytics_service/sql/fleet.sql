@@ -29,9 +29,9 @@ stale AS MATERIALIZED (
     WHERE (r.vehicle_key, r.start) NOT IN (SELECT device_key, hour FROM stale)
     UNION ALL
     SELECT vehicle_key, meter_key, date_bin('1 hour', minute, timestamptz '1970-01-01 00:00+00') AS start,
-        sum(readings), coalesce(sum(readings) FILTER (WHERE is_kept), 0),
-        count(*) FILTER (WHERE is_kept), count(*) FILTER (WHERE is_shared),
-        count(*) FILTER (WHERE is_without_meter_data),
+        sum(readings)::int4, coalesce(sum(readings) FILTER (WHERE is_kept), 0)::int4,
+        (count(*) FILTER (WHERE is_kept))::int4, (count(*) FILTER (WHERE is_shared))::int4,
+        (count(*) FILTER (WHERE is_without_meter_data))::int4,
         coalesce(sum(kwh_ac) FILTER (WHERE is_kept), 0), coalesce(sum(kwh_dc) FILTER (WHERE is_kept), 0),
         coalesce(sum(soc) FILTER (WHERE is_kept), 0), coalesce(sum(battery_temp) FILTER (WHERE is_kept), 0),
         sum(kwh_dc)

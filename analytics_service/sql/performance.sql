@@ -25,12 +25,12 @@ WITH asked AS MATERIALIZED (
     CROSS JOIN unnest(%(piece_hours)s::int2[], %(piece_since)s::timestamptz[], %(piece_until)s::timestamptz[])
         AS p (hours, since, until)
     JOIN vehicle_rollups AS r ON r.vehicle_key = ANY (ARRAY[asked.vehicle_key])
-        AND r.hours = p.hours AND r.start >= p.since AND r.start < p.until
+        AND r.hours = ANY (ARRAY[p.hours]) AND r.start >= p.since AND r.start < p.until
     UNION ALL
     SELECT vehicle_key, meter_key, width_bucket(minute, %(starts)s::timestamptz[]),
-        sum(readings), coalesce(sum(readings) FILTER (WHERE is_kept), 0),
-        count(*) FILTER (WHERE is_kept), count(*) FILTER (WHERE is_shared),
-        count(*) FILTER (WHERE is_without_meter_data),
+        sum(readings)::int4, coalesce(sum(readings) FILTER (WHERE is_kept), 0)::int4,
+        (count(*) FILTER (WHERE is_kept))::int4, (count(*) FILTER (WHERE is_shared))::int4,
+        (count(*) FILTER (WHERE is_without_meter_data))::int4,
         coalesce(sum(kwh_ac) FILTER (WHERE is_kept), 0), coalesce(sum(kwh_dc) FILTER (WHERE is_kept), 0),
         coalesce(sum(soc) FILTER (WHERE is_kept), 0), coalesce(sum(battery_temp) FILTER (WHERE is_kept), 0)
     FROM paired

@@ -41,7 +41,7 @@ WITH {fleet}, sums AS (
         CROSS JOIN unnest(%(piece_hours)s::int2[], %(piece_since)s::timestamptz[], %(piece_until)s::timestamptz[])
             AS p (hours, since, until)
         JOIN vehicle_rollups AS r ON r.vehicle_key = ANY (ARRAY[page.vehicle_key])
-            AND r.hours = p.hours AND r.start >= p.since AND r.start < p.until
+            AND r.hours = ANY (ARRAY[p.hours]) AND r.start >= p.since AND r.start < p.until
         WHERE r.minutes_kept > 0
         UNION
         SELECT vehicle_key, meter_key FROM paired WHERE is_kept
