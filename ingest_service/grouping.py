@@ -99,11 +99,11 @@ def hours_before(rows: Mapping[Kind, KeyedRows], before_us: int) -> Ints:
     found = [np.zeros((0, 3), np.int64)]
     for kind, of_kind in rows.items():
         if of_kind.recorded_at_us.min(initial=before_us) < before_us:
-            early = of_kind.take(of_kind.recorded_at_us < before_us)
-            hours = early.recorded_at_us // HOUR_US
-            nobody = np.zeros_like(early.key)
-            vehicle_and_meter = (early.key, early.meter_key) if kind is VEHICLE else (nobody, early.key)
-            found.append(np.unique(_without_repeats(*vehicle_and_meter, hours), axis=0))
+            early = of_kind.recorded_at_us < before_us
+            keys, hours = of_kind.key[early], of_kind.recorded_at_us[early] // HOUR_US
+            pair = (keys, of_kind.meter_key[early]) if kind is VEHICLE else (np.zeros_like(keys), keys)
+            order = np.lexsort((*pair, hours))
+            found.append(_without_repeats(pair[0][order], pair[1][order], hours[order]))
     return np.concatenate(found)
 
 
