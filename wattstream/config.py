@@ -103,10 +103,16 @@ def _parse_bool(text: str) -> bool:
 
 
 def _mask(secret: str) -> str:
-    """Show the address of a URL without its password and options; of anything else nothing."""
+    """Show the address of a URL without its password and options; of anything else nothing.
+
+    The path of a web address may be as secret as a password: it is not shown either.
+    """
     scheme, separator, rest = secret.partition("://")
     if not separator or not _SCHEME.fullmatch(scheme):
         return "***" if secret else ""
+    if scheme.lower() in ("http", "https"):
+        address, slash, _ = rest.partition("/")
+        return f"{scheme}://***" if "@" in rest or "?" in address else f"{scheme}://{address}{slash and '/***'}"
     authority, question, options = rest.partition("?")
     if "@" in options:  # then the question mark may be a part of the password
         return f"{scheme}://***"

@@ -85,7 +85,7 @@ async def attempt(session: aiohttp.ClientSession, endpoint: Endpoint, event: Eve
     headers = signed_headers(endpoint.keys, event.event_id, int(time.time()), event.body)
     try:
         async with session.post(endpoint.url, data=event.body, headers=headers, allow_redirects=False) as response:
-            return Answer(response.status, f"HTTP {response.status}", _retry_after_s(response.headers))
+            return Answer(response.status, f"HTTP {response.status}", retry_after_s(response.headers))
     except TimeoutError:
         return Answer(0, f"no answer in {endpoint.timeout_s:g} s")
     except aiohttp.ClientConnectorError as error:
@@ -94,7 +94,8 @@ async def attempt(session: aiohttp.ClientSession, endpoint: Endpoint, event: Eve
         return Answer(0, type(error).__name__)
 
 
-def _retry_after_s(headers: Mapping[str, str]) -> float:
+def retry_after_s(headers: Mapping[str, str]) -> float:
+    """Return how long the receiver asks to wait, in seconds, 0 if it does not or in no way that HTTP knows."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdecimal():
         return float(text)

@@ -1,23 +1,16 @@
 """Webhooks, delivered to a real HTTP server from a real database."""
 
 import asyncio
-import base64
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
 
 from analytics_service.alerts.attempts import Patience
-from analytics_service.alerts.webhook import Webhook, endpoint_of
 from tests.integration.alert_rows import CLOSED, OPEN, WITHDRAWN, AlertRows
+from tests.integration.delivering import QUICK, SECRET, delivering, event_ids, until
 from tests.integration.receiver import CLOSE, GARBAGE, HANG, Receiver, receiving
-from wattstream import postgres, tasks
-
-SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
-QUICK = Patience(first_s=0.01, most_s=0.05, refusals=3, refused_s=0.05, refused_again_s=0.05, gone_s=30)
 
 
 @pytest.fixture
@@ -30,26 +23,6 @@ def rows(database: str) -> Iterator[AlertRows]:
 def receiver() -> Iterator[Receiver]:
     with receiving() as made:
         yield made
-
-
-@asynccontextmanager
-async def delivering(database: str, receiver: Receiver, timeout_s: float = 10, **options: Any) -> AsyncIterator[None]:
-    """Deliver to the receiver, as one process does."""
-    endpoint = endpoint_of(receiver.url, SECRET, timeout_s)
-    async with postgres.open_pool(database, name="test", size=1, statement_timeout_s=10) as pool:
-        webhook = Webhook(pool, endpoint, **{"poll_s": 0.01, "patience": QUICK, **options})
-        async with tasks.running(webhook.run()):
-            yield
-
-
-async def until(receiver: Receiver, received: int = 0, accepted: int = 0) -> None:
-    await asyncio.to_thread(receiver.wait, received, accepted)
-
-
-def event_ids(rows: AlertRows, *alert_ids: int) -> list[str]:
-    """Return the ids of the events that tell of alerts as they are."""
-    revisions = rows.revisions()
-    return [f"alert-{alert_id}-{revisions[alert_id]}" for alert_id in alert_ids]
 
 
 async def test_an_event_is_signed_by_the_standard_and_holds_the_alert(
@@ -147,7 +120,7 @@ async def test_the_receiver_says_when_to_come_again(database: str, rows: AlertRo
     receiver.answers.append((503, {"Retry-After": "3600"}))
     async with delivering(database, receiver):
         await until(receiver, received=1)
-        await asyncio.sleep(20 * QUICK.most_s)
+        await asyncio.sleep(10 * QUICK.most_s)
     assert len(receiver.received) == 1
 
 
@@ -158,7 +131,7 @@ async def test_one_that_wants_no_more_is_left_alone_and_nothing_is_lost(
     receiver.answers.append(410)
     async with delivering(database, receiver):
         await until(receiver, received=1)
-        await asyncio.sleep(20 * QUICK.most_s)
+        await asyncio.sleep(10 * QUICK.most_s)
     assert len(receiver.received) == 1
     async with delivering(database, receiver):
         await until(receiver, accepted=1)
@@ -174,3 +147,33 @@ async def test_an_alert_that_the_receiver_cannot_take_does_not_keep_others_waiti
         await until(receiver, accepted=2)
     assert [r.event_id for r in receiver.accepted] == event_ids(rows, one, three)
     assert receiver.ids.count(event_ids(rows, two)[0]) >= QUICK.refusals
+
+
+async def test_no_log_holds_a_secret_however_an_attempt_ends(
+    database: str,
+    rows: AlertRows,
+    receiver: Receiver,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    secrets = ("user1", "password2", "path3", "query4", SECRET, SECRET.removeprefix("whsec_"))
+    url = f"http://user1:password2@127.0.0.1:{receiver.port}/path3?key=query4"
+    caplog.set_level("DEBUG")
+    failures = [500, 302, 404, CLOSE, GARBAGE, HANG, 410]
+    receiver.answers.extend(failures)
+    rows.add()
+    patience = Patience(first_s=0.01, most_s=0.05, gone_s=0.01)
+    async with delivering(database, receiver, url=url, timeout_s=0.3, patience=patience):
+        await until(receiver, accepted=1)
+    assert [len(receiver.received), receiver.received[0].path] == [len(failures) + 1, "/path3?key=query4"]
+    assert receiver.received[0].headers["authorization"].startswith("Basic ")
+
+    with receiving() as nobody:
+        refused = nobody.url.replace("//", "//user1:password2@") + "/path3?key=query4"
+    async with delivering(database, nobody, url=refused, patience=patience):
+        await asyncio.sleep(0.2)
+
+    logged = "".join(capfd.readouterr()) + caplog.text
+    assert logged.count("webhook not delivered") > len(failures)
+    assert "Cannot connect to host 127.0.0.1" in logged
+    assert [secret for secret in secrets if secret in logged] == []
