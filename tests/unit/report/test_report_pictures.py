@@ -162,3 +162,17 @@ def test_a_picture_is_a_png_of_a_size_for_a_screen(samples: Any) -> None:
 
 def test_the_same_answers_are_the_same_page(samples: Any) -> None:
     assert page.vehicle(samples.vehicle()) == page.vehicle(samples.vehicle())
+
+
+def test_the_threshold_stands_at_its_value(samples: Any) -> None:
+    svg = render.svg(samples.vehicle(samples.series(lambda i: (8.0, 0.85))))
+    heights = {
+        gid: {float(y) for path in group(svg, gid).iter() for y in re.findall(r"[ML] \S+ (\S+)", path.get("d", ""))}
+        for gid in ("threshold", "efficiency")
+    }
+    assert len(heights["threshold"]) == 1
+    assert max(heights["threshold"]) == pytest.approx(max(heights["efficiency"]), abs=0.01)
+
+
+def test_a_dollar_in_a_text_is_a_dollar(samples: Any) -> None:
+    assert "$x^2$" in render.svg(samples.vehicle(alerts=[samples.alert(vehicle_id="$x^2$")]))
