@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow
 
 from analytics_service.statements import statement
 from wattstream import postgres
@@ -22,8 +22,8 @@ from wattstream.postgres import Pool
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
-# Answers about a few devices are planned once, for any of them, and so with room for many: a hash table as large as that
-# takes longer to set up than the whole answer.
+# Answers about a few devices are planned once, for any of them, and so with room for many: a hash table as large as
+# that takes longer to set up than the whole answer.
 _SMALL = {"plan_cache_mode": "force_generic_plan", "enable_hashagg": "off", "enable_hashjoin": "off"}
 _LARGE = "SELECT " + ", ".join(
     f"set_config('{name}', '{value}', true)"
@@ -167,9 +167,12 @@ async def execute(
 ) -> list[DictRow]:
     """Execute the statement `name` on the partitions of `days` and return its rows."""
     prepared = statement(name, days)
-    cursor = AsyncRawCursor(connection, row_factory=dict_row)
+    cursor = AsyncRawCursor(connection)
     await cursor.execute(prepared.text, prepared.values(parameters))
-    return await cursor.fetchall() if cursor.description else []
+    if cursor.pgresult is None or not cursor.pgresult.nfields:
+        return []
+    names = [(cursor.pgresult.fname(i) or b"").decode() for i in range(cursor.pgresult.nfields)]
+    return [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
 
 
 async def _answer(connection: Connection, question: Question, places: Places, known: _Known) -> list[DictRow]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple
 
@@ -23,7 +23,14 @@ class Statement(NamedTuple):
 
     def values(self, parameters: Mapping[str, Any]) -> list[Any]:
         """Return the parameters in the order of their numbers."""
-        return [parameters[name] for name in self.names]
+        return [_value(parameters[name]) for name in self.names]
+
+
+def _value(value: Any) -> Any:
+    """Return arrays of times and numbers as PostgreSQL writes them: for the driver it takes ten times as long."""
+    if isinstance(value, list) and value and isinstance(value[0], datetime | int):
+        return "{" + ",".join(map(str, value)) + "}"
+    return value
 
 
 def statement(name: str, days: Iterable[date] = ()) -> Statement:
