@@ -66,16 +66,18 @@ def plan(
     by_day = all(_hours(cut) % _DAY_HOURS == 0 for cut in cuts if _hours(cut) not in broken)
     split_days = {_hours(hour) // _DAY_HOURS for hour in split}
     first = _hours(window.start, up=True)
-    last = max(first, min(_hours(window.end), _hours(log_from)))
+    last = min(_hours(window.end), _hours(log_from))
+    if first >= last:
+        return Plan((), tuple(_raw(window.start, window.end)))
     pieces: list[Piece] = []
-    raw = list(_raw(window.start, min(_time(first), window.end)))
+    raw = list(_raw(window.start, _time(first)))
     since = first
     for hour in [*sorted(hour for hour in broken if first <= hour < last), last]:
         pieces += _pieces(since, hour, split_days) if by_day else _whole(1, since, hour)
         if hour < last:
             raw += _raw(_time(hour), _time(hour + 1))
         since = hour + 1
-    raw += _raw(max(_time(last), window.start), window.end)
+    raw += _raw(_time(last), window.end)
     return Plan(tuple(pieces), tuple(raw))
 
 
@@ -107,7 +109,7 @@ def _raw(since: datetime, until: datetime) -> Iterator[RawHour]:
     """Yield [since, until) hour by hour."""
     while since < until:
         hour = _time(_hours(since))
-        end = min(hour + HOUR, until)
+        end = until if until - hour < HOUR else hour + HOUR
         yield RawHour(hour, since, end)
         since = end
 

@@ -47,7 +47,12 @@ async def open_pool(  # noqa: PLR0913 - keyword-only, one a property of the conn
     Raises:
         StartError: the schema is too old or too new; the message says what to run.
     """
-    fixed = {"TimeZone": "UTC", "jit": "off", "statement_timeout": str(round(statement_timeout_s * 1000))}
+    fixed = {
+        "TimeZone": "UTC",
+        "jit": "off",
+        "default_transaction_isolation": "read committed",  # who writes history has to see what was written before it
+        "statement_timeout": str(round(statement_timeout_s * 1000)),
+    }
 
     async def configure(connection: AsyncConnection[tuple[Any, ...]]) -> None:
         await connection.set_autocommit(True)

@@ -71,11 +71,14 @@ class Refresher:
         until = now - self._pace.grace
         target = until.replace(minute=0, second=0, microsecond=0)
         async with self._pool.connection() as connection, connection.transaction():
-            if await _is_ours(connection):
+            if not await _is_ours(connection):
+                return
+            [state] = await execute(connection, "partition_days", {})
+            if state["log_from"] < target:
+                await execute(connection, "lock_epoch", {})
+                await execute(connection, "lock_state", {})
                 [state] = await execute(connection, "partition_days", {})
-                if state["log_from"] < target:
-                    await execute(connection, "lock_epoch", {})
-                    await execute(connection, "advance", {"target": target, "days": state["days"]})
+                await execute(connection, "advance", {"target": target, "days": state["days"]})
 
     async def _refresh_hour(self) -> bool:
         """Refresh the next devices of an hour that is stale for everybody."""
