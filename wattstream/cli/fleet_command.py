@@ -24,6 +24,7 @@ _ORDERS = {
     "ac": VehicleOrder.VEHICLE_ORDER_KWH_CONSUMED_AC,
     "dc": VehicleOrder.VEHICLE_ORDER_KWH_DELIVERED_DC,
 }
+_ALERTS = 10
 _NAMES = ("vehicle", "efficiency", "AC kWh", "DC kWh", "lost kWh", "minutes kept")
 
 
@@ -80,8 +81,8 @@ def command(  # noqa: PLR0913 - one an option
     if as_json:
         click.echo(_as_json(summary, ranking, alerts))
     else:
-        click.echo(_text(summary, ranking, alerts, words.ORDERS[order]))
-        if more:
+        click.echo(_text(summary, ranking, alerts[:_ALERTS], words.ORDERS[order]))
+        if more or len(alerts) > _ALERTS:
             click.echo("There are more: wattstream alerts --open")
 
 

@@ -34,7 +34,7 @@ def vehicle(report: VehicleReport, *, heading: bool) -> Figure:
     panels.line(axes[-2], drawn, drawn.soc, "State of charge, %", (0.0, 100.0))
     panels.line(axes[-1], drawn, drawn.temperature, "Battery temperature, °C")
     panels.time_axis(axes, start, end, zone_of(report.series))
-    for one in axes:
+    for one in axes[:2]:
         panels.shade(one, report.alerts, start, end)
     if heading:
         _head(figure, words.vehicle_heading(report), words.vehicle_figures(report))

@@ -15,6 +15,7 @@ from wattstream.report.content import FleetReport, VehicleReport, window_of, zon
 
 _POWER_ROWS, _EFFICIENCY_ROWS = 10, 6
 _LANES = 4
+_ID_WIDTH = 24
 
 
 def vehicle(report: VehicleReport, width: int, *, colour: bool) -> Iterator[Text]:
@@ -32,6 +33,13 @@ def fleet(report: FleetReport, width: int, *, colour: bool) -> Iterator[Text]:
     yield from _series(report.series, (), report.threshold, width, colour=colour, vehicle=False)
     yield Text()
     yield from _histogram(report.summary, report.threshold, width)
+    if report.ranking:
+        yield Text()
+        yield Text(words.ORDERS[report.order].capitalize())
+    for one in report.ranking:
+        low = words.is_low(one, report.threshold)
+        line = Text(f"{words.short(one.vehicle_id, _ID_WIDTH):<{_ID_WIDTH}}  ")
+        yield line.append(words.ranked(one), lines.BAD if low else "")
 
 
 def _heading(heading: tuple[str, str], figures: Sequence[words.Figure], width: int) -> Iterator[Text]:

@@ -91,7 +91,7 @@ def vehicle_heading(report: VehicleReport) -> tuple[str, str]:
     """Return the title and the line below it."""
     meters = ", ".join(report.meter_ids[:3]) + (", ..." if len(report.meter_ids) > 3 else "")
     when = window(*window_of(report.series), zone_of(report.series))
-    return f"Vehicle {report.vehicle_id}", "; ".join(filter(None, [when, meters and f"meter {meters}", report.paired]))
+    return f"Vehicle {report.vehicle_id}", "; ".join(filter(None, [when, report.paired, meters and f"at {meters}"]))
 
 
 def vehicle_figures(report: VehicleReport) -> list[Figure]:
@@ -140,7 +140,8 @@ def quality(summary: GetFleetSummaryResponse) -> Iterator[tuple[str, str]]:
         f"{found.minutes_without_meter_data:,} without meter data",
     )
     yield "readings", f"{found.readings_without_meter:,} of vehicles belong to no meter"
-    yield "above 100 %", f"{found.vehicles_above_one:,} vehicles: a wrong meter or pairing"
+    if found.vehicles_above_one:
+        yield "above 100%", f"vehicles whose meter or pairing must be wrong: {found.vehicles_above_one:,}"
     if found.HasField("meter_gaps"):  # not known for long windows
         hours, longest = found.meter_gap_hours, found.longest_meter_gap_hours
         yield "gaps of meters", f"{found.meter_gaps:,}, {hours:,} h together, the longest {longest:,} h"

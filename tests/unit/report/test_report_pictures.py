@@ -58,7 +58,7 @@ def test_alerts_are_shaded_once_and_named_each(samples: Any) -> None:
     svg = render.svg(samples.vehicle(samples.series(faulty), [samples.alert(7), later]))
     assert "alert 7, open: V1 at M1, 70.0%, threshold 85%, cost 4.950 kWh" in svg
     assert group(svg, "alert-8") is not None
-    assert svg.count('id="alert-span"') == 5  # one a panel: they overlap
+    assert svg.count('id="alert-span"') == 2  # one each in energy and efficiency: they overlap
     assert "alert-span" not in render.svg(samples.vehicle())
 
 
@@ -126,7 +126,7 @@ def test_a_page_has_its_colours_for_light_and_dark_and_the_picture_uses_them(sam
 def test_a_page_has_key_figures_and_every_bucket(samples: Any) -> None:
     html = page.vehicle(samples.vehicle(samples.series(with_gaps)))
     assert "<dt>efficiency</dt><dd>90.0%</dd>" in html
-    assert "2026-03-10 00:00 to 2026-03-11 00:00, UTC; meter M1" in html
+    assert "2026-03-10 00:00 to 2026-03-11 00:00, UTC; exclusive minutes; at M1" in html
     assert html.count("<tr>") == 288 + 1
     assert "<td>2026-03-10 23:55</td>" in html
 
@@ -139,7 +139,7 @@ def test_the_page_of_the_fleet_marks_bins_and_vehicles_below_the_threshold(sampl
     assert "6 of 197 below 85%" in html
     assert '<td class="n bad">58.0%</td>' in html
     assert '<td class="n">86.0%</td>' in html
-    assert "1 vehicles: a wrong meter or pairing" in html
+    assert "vehicles whose meter or pairing must be wrong: 1" in html
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])

@@ -69,7 +69,7 @@ def test_key_figures_window_and_alerts_are_said_in_words(samples: Any) -> None:
     text = "\n".join(plain(drawn(samples.vehicle(alerts=[samples.alert()]))))
     for part in (
         "Vehicle V1",
-        "2026-03-10 00:00 to 2026-03-11 00:00, UTC; meter M1; exclusive minutes",
+        "2026-03-10 00:00 to 2026-03-11 00:00, UTC; exclusive minutes; at M1",
         "minutes shared 0",
         "#7 │",
         "alert 7  open  V1 at M1  2026-03-10 06:00 to 2026-03-10 09:00 UTC",
@@ -108,3 +108,11 @@ def test_free_text_moves_no_cursor(samples: Any) -> None:
 def test_a_chart_is_not_dimmed_with_its_axis(samples: Any) -> None:
     texts = drawn(samples.vehicle(), colour=True)
     assert [text.plain for text in texts if "█" in text.plain and "dim" in str(text.style)] == []
+
+
+def test_the_fleet_has_its_worst_vehicles_the_low_ones_marked(samples: Any) -> None:
+    texts = list(terminal.fleet(samples.fleet(), 80, colour=True))
+    [low] = [text for text in texts if text.plain.startswith("vehicle-0000")]
+    [fine] = [text for text in texts if text.plain.startswith("vehicle-0009")]
+    assert low.plain.split(maxsplit=1)[1] == "58.0%, lost 5.040 of 12.00 kWh"
+    assert ["bold red" in str(text.spans) for text in (low, fine)] == [True, False]
