@@ -20,6 +20,11 @@ def group(svg: str, gid: str) -> ET.Element:
     return found[0]
 
 
+def picture(html: str) -> str:
+    """Return the picture in a page."""
+    return html[html.index("<svg") : html.index("</svg>") + len("</svg>")]
+
+
 def moves(svg: str, gid: str) -> int:
     """Return how many times the pen is set down in a group."""
     return sum(one.get("d", "").count("M") for one in group(svg, gid).iter())
@@ -38,28 +43,45 @@ def faulty(i: int) -> tuple[float, float]:
     return (8.0, 0.7 if 72 <= i < 108 else 0.9)
 
 
-def test_a_gap_breaks_what_is_drawn(samples: Any) -> None:
-    whole = render.svg(samples.vehicle(samples.series(lambda i: (8.0, 0.9))))
+@pytest.fixture(scope="module")
+def calm(samples: Any) -> str:
+    """Return the picture of a day without gaps, faults and alerts."""
+    return render.svg(samples.vehicle(samples.series(lambda i: (8.0, 0.9))))
+
+
+@pytest.fixture(scope="module")
+def troubled(samples: Any) -> str:
+    """Return the page of a day with a fault, about which there is an alert."""
+    return page.vehicle(samples.vehicle(samples.series(faulty), [samples.alert()]))
+
+
+@pytest.fixture(scope="module")
+def fleet(samples: Any) -> str:
+    """Return the page of the fleet."""
+    return page.fleet(samples.fleet())
+
+
+def test_a_gap_breaks_what_is_drawn(samples: Any, calm: str) -> None:
     broken = render.svg(samples.vehicle(samples.series(with_gaps)))
     for gid in ("ac", "dc", "lost", "efficiency", "State of charge", "Battery temperature"):
-        assert moves(broken, gid) == moves(whole, gid) + 2, gid
+        assert moves(broken, gid) == moves(calm, gid) + 2, gid
 
 
-def test_the_threshold_is_drawn_and_what_is_below_it_is_marked(samples: Any) -> None:
-    svg = render.svg(samples.vehicle(samples.series(faulty)))
+def test_the_threshold_is_drawn_and_what_is_below_it_is_marked(troubled: str) -> None:
+    svg = picture(troubled)
     assert group(svg, "threshold") is not None
     assert markers(svg, "below") == 36
     assert markers(svg, "fine") == 288 - 36
     assert "threshold 85%" in svg
 
 
-def test_alerts_are_shaded_once_and_named_each(samples: Any) -> None:
+def test_alerts_are_shaded_once_and_named_each(samples: Any, calm: str) -> None:
     later = samples.alert(8, since=samples.day + timedelta(hours=8), until=samples.day + timedelta(hours=10))
     svg = render.svg(samples.vehicle(samples.series(faulty), [samples.alert(7), later]))
     assert "alert 7, open: V1 at M1, 70.0%, threshold 85%, cost 4.950 kWh" in svg
     assert group(svg, "alert-8") is not None
     assert svg.count('id="alert-span"') == 2  # one each in energy and efficiency: they overlap
-    assert "alert-span" not in render.svg(samples.vehicle())
+    assert "alert-span" not in calm
 
 
 def test_an_alert_that_reaches_beyond_the_window_is_drawn_within_it(samples: Any) -> None:
@@ -68,11 +90,11 @@ def test_an_alert_that_reaches_beyond_the_window_is_drawn_within_it(samples: Any
     assert render.svg(samples.vehicle(alerts=[longer])) == render.svg(samples.vehicle(alerts=[within]))
 
 
-def test_energy_that_only_a_wrong_pairing_explains_stands_out(samples: Any) -> None:
+def test_energy_that_only_a_wrong_pairing_explains_stands_out(samples: Any, calm: str) -> None:
     svg = render.svg(samples.vehicle(samples.series(lambda i: (8.0, 1.1 if i < 20 else 0.9))))
     assert group(svg, "gained") is not None
     assert "wrong meter or pairing" in svg
-    assert "wrong meter" not in render.svg(samples.vehicle())
+    assert "wrong meter" not in calm
 
 
 def test_axes_say_their_units_and_time_zone_and_where_clocks_change(samples: Any) -> None:
@@ -103,8 +125,8 @@ def test_ids_and_notes_are_escaped(samples: Any) -> None:
         assert html.count("&lt;script&gt;") >= 4
 
 
-def test_a_page_needs_nothing_but_itself(samples: Any) -> None:
-    for html in (page.vehicle(samples.vehicle(alerts=[samples.alert()])), page.fleet(samples.fleet())):
+def test_a_page_needs_nothing_but_itself(troubled: str, fleet: str) -> None:
+    for html in (troubled, fleet):
         assert "http:" not in html
         assert "https:" not in html
         assert not re.search(r"(?i)<(script|link|img|iframe|object|embed)\b|@import|src=", html)
@@ -112,15 +134,14 @@ def test_a_page_needs_nothing_but_itself(samples: Any) -> None:
         assert "default-src 'none'" in html
 
 
-def test_a_page_has_its_colours_for_light_and_dark_and_the_picture_uses_them(samples: Any) -> None:
-    html = page.vehicle(samples.vehicle(samples.series(faulty), [samples.alert()]))
-    head, picture = html.split("<svg", 1)
+def test_a_page_has_its_colours_for_light_and_dark_and_the_picture_uses_them(troubled: str) -> None:
+    head, drawn = troubled.split("<svg", 1)
     for name, (light, dark) in style.COLOURS.items():
         assert f"--{name}: {light};" in head
         assert f"--{name}: {dark};" in head
     for name in ("ink", "faint", "grid", "dc", "lost", "bad", "tint"):
-        assert f"var(--{name})" in picture
-    assert not re.search(r"(fill|stroke): #", picture)
+        assert f"var(--{name})" in drawn
+    assert not re.search(r"(fill|stroke): #", drawn)
 
 
 def test_a_page_has_key_figures_and_every_bucket(samples: Any) -> None:
@@ -131,18 +152,17 @@ def test_a_page_has_key_figures_and_every_bucket(samples: Any) -> None:
     assert "<td>2026-03-10 23:55</td>" in html
 
 
-def test_the_page_of_the_fleet_marks_bins_and_vehicles_below_the_threshold(samples: Any) -> None:
-    html = page.fleet(samples.fleet())
-    bars = [one for one in ET.fromstring(render.svg(samples.fleet())).iter() if one.get("id") == "histogram"]
+def test_the_page_of_the_fleet_marks_bins_and_vehicles_below_the_threshold(fleet: str) -> None:
+    bars = [one for one in ET.fromstring(picture(fleet)).iter() if one.get("id") == "histogram"]
     colours = [next(path.get("style", "") for path in bar.iter() if path.get("d")) for bar in bars]
     assert ["bad" in colour for colour in colours] == [True] * 8 + [False] * 4
-    assert "6 of 197 below 85%" in html
-    assert '<td class="n bad">58.0%</td>' in html
-    assert '<td class="n">86.0%</td>' in html
-    assert "vehicles whose meter or pairing must be wrong: 1" in html
+    assert "6 of 197 below 85%" in fleet
+    assert '<td class="n bad">58.0%</td>' in fleet
+    assert '<td class="n">86.0%</td>' in fleet
+    assert "vehicles whose meter or pairing must be wrong: 1" in fleet
 
 
-@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("order", [1, 2])
 def test_the_fleet_is_drawn_in_every_order_with_vehicles_that_have_no_efficiency(samples: Any, order: int) -> None:
     ranking = [samples.performance("V1", 30.0, 0.8), samples.performance("V2", 0.0, None)]
     assert "none, lost 0.0000 of 0.0000 kWh" in render.svg(samples.fleet(order=order, ranking=ranking))
@@ -160,8 +180,8 @@ def test_a_picture_is_a_png_of_a_size_for_a_screen(samples: Any) -> None:
         assert (width, 1000 < height < 2200) == (1650, True)
 
 
-def test_the_same_answers_are_the_same_page(samples: Any) -> None:
-    assert page.vehicle(samples.vehicle()) == page.vehicle(samples.vehicle())
+def test_the_same_answers_are_the_same_page(samples: Any, fleet: str) -> None:
+    assert page.fleet(samples.fleet()) == fleet
 
 
 def test_the_threshold_stands_at_its_value(samples: Any) -> None:
