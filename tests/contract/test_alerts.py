@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import grpc.aio
+import psycopg
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
@@ -37,7 +38,11 @@ def fleet(database: str) -> Fleet:
 
 @pytest.fixture
 async def alerts(fleet: Fleet, database: str) -> Fleet:
-    """V1 is low at M1 in the first hour and recovers; V2 is low at M1 and M2 50 hours later."""
+    """V1 is low at M1 in the first hour and recovers; V2 is low at M1 and M2 50 hours later.
+
+    There are also a meter V1 and a vehicle M1, of which nothing is known.
+    """
+    fleet.key(1, "V1"), fleet.key(2, "M1")
     fleet.store([row("V1", "M1", 0, 0.8), row("V1", "M1", 30, 0.9), row("V2", "M1", 50, 0.7), row("V2", "M2", 51, 0.7)])
     async with open_pool(database) as pool:
         await evaluate(pool)
@@ -89,7 +94,7 @@ async def test_an_alert_says_what_it_knows(stub: Stub, alerts: Fleet) -> None:
 
 
 V1, V2, M1, M2 = ("V1", ""), ("V2", ""), ("", "M1"), ("", "M2")
-V1_M1, V2_M1, V2_M2 = ("V1", "M1"), ("V2", "M1"), ("V2", "M2")
+V1_M1, V2_M1, V2_M2, V3_M1 = ("V1", "M1"), ("V2", "M1"), ("V2", "M2"), ("V3", "M1")
 ALL = [M1, M1, M2, V1, V1_M1, V2, V2_M1, V2_M2]
 
 
@@ -155,6 +160,16 @@ async def test_an_acknowledgement_is_kept_and_replaced_and_is_a_change(stub: Stu
     assert detail(error_details_pb2.ResourceInfo).resource_name == str(10**12)
 
 
+async def test_an_acknowledgement_waits_for_whoever_changes_alerts(stub: Stub, alerts: Fleet, database: str) -> None:
+    request = pb.AcknowledgeEfficiencyAlertRequest(alert_id=alerts.stored()[0]["alert_id"])
+    with psycopg.connect(database) as other:
+        other.execute("SELECT pg_advisory_xact_lock(hashtext('wattstream.efficiency_alerts'))")
+        with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
+            await stub.AcknowledgeEfficiencyAlert(request, timeout=0.5)
+    await stub.AcknowledgeEfficiencyAlert(request)
+    assert [stored["acknowledged_at"] is not None for stored in alerts.stored()].count(True) == 1
+
+
 async def test_rules_are_set_listed_and_deleted(stub: Stub, fleet: Fleet) -> None:
     for meter in ("M2", "M1"):
         fleet.key(1, meter)
@@ -192,9 +207,13 @@ async def test_another_rule_is_applied_to_the_newest_hours(stub: Stub, fleet: Fl
         assert fleet.due() == {fleet.key(1, "M1"), fleet.key(2, "V1")}
         await evaluate(pool)
         assert await listed(stub) == [M1, V1_M1]
+        longer = {"meter_id": "M1", "threshold": 0.95, "window_hours": 48}
+        await stub.SetEfficiencyRule(pb.SetEfficiencyRuleRequest(rule=longer))
+        assert fleet.due() == {fleet.key(1, "M1"), fleet.key(2, "V1"), fleet.key(2, "V3")}
+        await evaluate(pool)
         await stub.SetEfficiencyRule(pb.SetEfficiencyRuleRequest(rule={"threshold": 0.95}))
         await evaluate(pool)
-        assert await listed(stub) == [M1, M2, V1, V1_M1, V2, V2_M2]
+        assert await listed(stub) == [M1, M2, V1, V1_M1, V2, V2_M2, ("V3", ""), V3_M1]
         await stub.SetEfficiencyRule(pb.SetEfficiencyRuleRequest(rule={}))
         await stub.DeleteEfficiencyRule(pb.DeleteEfficiencyRuleRequest(meter_id="M1"))
         await evaluate(pool)

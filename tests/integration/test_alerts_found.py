@@ -100,6 +100,14 @@ async def test_late_rollups_that_show_that_it_never_recovered_open_it_again(flee
     await evaluate(pool)
     assert [a[2:5] for a in fleet.alerts() if a.vehicle and a.meter] == [("open", 0, 5)]
     assert [a[2:5] for a in fleet.alerts("withdrawn") if a.vehicle and a.meter] == [("withdrawn", 3, 5)]
+    assert {(s["state"], s["closed_at"] is None) for s in fleet.stored()} == {(1, True), (3, False)}
+
+
+async def test_kept_minutes_add_up_within_the_window_by_the_clock(fleet: Fleet, pool: Pool) -> None:
+    for vehicle, hours in (("within", 24), ("beyond", 25)):
+        fleet.store(row(vehicle, vehicle, hour, 0.7, minutes=8) for hour in (0, hours - 1))
+    await evaluate(pool)
+    assert {alert.vehicle or alert.meter for alert in fleet.alerts()} == {"within"}
 
 
 async def test_an_acknowledgement_survives_revision(fleet: Fleet, pool: Pool) -> None:

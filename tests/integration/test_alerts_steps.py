@@ -76,6 +76,16 @@ async def test_what_is_noted_while_it_is_looked_at_is_looked_at_again(fleet: Fle
     assert {alert.dc for alert in fleet.alerts()} == {6}
 
 
+async def test_while_another_process_looks_nothing_is_done(fleet: Fleet, pool: Pool, database: str) -> None:
+    fleet.store([row("v1", "m1", 5, 0.7)])
+    with psycopg.connect(database) as other:
+        other.execute("SELECT pg_advisory_xact_lock(hashtext('wattstream.efficiency_due'))")
+        await evaluate(pool)
+        assert (len(fleet.due()), fleet.stored()) == (2, [])
+    await evaluate(pool)
+    assert (len(fleet.due()), len(fleet.stored())) == (0, 3)
+
+
 async def test_one_looks_at_a_time_and_all_alerts_are_found_once(fleet: Fleet, pool: Pool) -> None:
     fleet.store(row(f"v{v}", f"m{v % 7}", hour, 0.7) for v in range(50) for hour in range(5))
     many = [Evaluation(pool, 0.01) for _ in range(4)]
@@ -109,6 +119,14 @@ async def test_a_healthy_fleet_takes_a_few_statements_whatever_its_size(fleet: F
     locks_takes_and_subjects = 2 + 2 + 1
     assert len(Recorder.executed) == locks_takes_and_subjects
     assert fleet.due() == set()
+
+
+async def test_a_low_hour_in_a_healthy_window_takes_one_statement_more(fleet: Fleet, recording: Pool) -> None:
+    fleet.store(row(f"v{v}", f"m{v}", hour, (0.95, 0.8)[hour == 2]) for v in range(100) for hour in range(3))
+    await evaluate(recording)
+    locks_takes_subjects_and_windows = 2 + 2 + 1 + 1
+    assert len(Recorder.executed) == locks_takes_subjects_and_windows
+    assert fleet.alerts() == []
 
 
 async def test_rollups_are_read_by_index_only_scans_of_few_hours(fleet: Fleet, recording: Pool) -> None:
@@ -161,6 +179,21 @@ async def test_a_device_that_always_has_late_readings_is_looked_at_in_the_end(
     fleet.store([row("v1", "m1", 6, 0.6)])
     await patient.round()
     assert {alert.until for alert in fleet.alerts()} == {6}
+
+
+async def test_a_device_that_was_looked_at_meanwhile_is_not_overdue(
+    fleet: Fleet, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = "INSERT INTO stale_hours (device_key, hour) VALUES (0, %s)"
+    patient = Evaluation(pool, 0.01)
+    for overdue_after_s in (-1.0, 1e6, -1.0):
+        monkeypatch.setattr(evaluation, "_OVERDUE_AFTER_S", overdue_after_s)
+        fleet.store([row("v1", "m1", 5, 0.7)])
+        if overdue_after_s < 0:
+            fleet.connection.execute(stale, (T0,))
+        await patient.round()
+        assert len(fleet.due()) == (2 if overdue_after_s < 0 else 0)
+        fleet.connection.execute("DELETE FROM stale_hours")
 
 
 async def test_a_database_that_is_away_is_waited_for(fleet: Fleet, pool: Pool) -> None:
