@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,6 +81,28 @@ def test_a_vehicle_without_data_is_not_found(command: Command) -> None:
     done = command("performance", "V3")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "Error: No charging data found in last 24 hours\n"
+
+
+def test_a_vehicle_is_drawn_from_what_is_stored(command: Command, tmp_path: Path) -> None:
+    command("seed")
+    html, png = tmp_path / "v1.html", tmp_path / "v1.png"
+    done = command("performance", "V1", *WINDOW, "--plot", "--html", str(html), "--png", str(png))
+    assert (done.stderr, done.returncode) == (f"Wrote {html}\nWrote {png}\n", 0)
+    assert "efficiency 90.1%" in done.stdout
+    assert "Power, kW, mean per minute" in done.stdout
+    assert "<dt>lost</dt><dd>0.2694 kWh</dd>" in html.read_text(encoding="utf-8")
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_fleet_and_its_meters_are_told(command: Command) -> None:
+    command("seed")
+    fleet = shown(command("fleet", "--start", "2026-02-10T14:00Z", "--end", "2026-02-10T15:00Z", "--json"))
+    energies = {one["vehicle_id"]: one["kwh_lost"] for one in fleet["vehicles"]}
+    assert energies["V1"] == pytest.approx(0.2694)
+    assert fleet["summary"]["kwh_lost"] == pytest.approx(sum(energies.values()))
+    use = shown(command("meter", "M1", *WINDOW, "--json"))
+    assert [stay["vehicle_id"] for stay in use["stays"]] == ["V1", "V2"]
+    assert shown(command("rules", "--json"))["threshold"] == 0.85
 
 
 def test_an_import_reports_each_bad_line_and_stores_the_others(command: Command) -> None:
