@@ -113,6 +113,23 @@ async def test_of_two_processes_one_delivers_and_the_other_takes_over_when_it_di
     assert receiver.ids == event_ids(rows, *added)
 
 
+async def test_a_session_in_which_a_statement_failed_does_not_go_back_to_the_pool_with_the_lock(
+    database: str, rows: AlertRows, receiver: Receiver
+) -> None:
+    added = rows.add()
+    async with delivering(database, receiver):
+        await until(receiver, accepted=1)
+        await noted(database, rows)
+        with progress_held(database), psycopg.connect(database, autocommit=True) as killer:
+            rows.change(added)
+            [before] = await sessions(database, "wait_event_type = 'Lock'")
+            killer.execute("SELECT pg_cancel_backend(%s)", (before,))
+            await until(receiver, accepted=3)
+        await noted(database, rows)
+        [after] = await sessions(database, HOLDS_THE_LOCK)
+    assert after != before
+
+
 async def test_a_session_that_is_lost_is_replaced_and_nothing_with_it(
     database: str, rows: AlertRows, receiver: Receiver
 ) -> None:
