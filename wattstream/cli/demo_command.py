@@ -96,6 +96,7 @@ analytics  {instance.analytics}
 Try, in another terminal:
   grpcurl -plaintext -d '{{"vehicle_id": "V1"}}' {instance.state} wattstream.api.state.v1.StateService/GetVehicleState
   wattstream performance V1 --start 2026-02-10T14:47Z --end 2026-02-10T14:57Z
+  wattstream fleet --plot
 
 A simulated fleet plays its last day at {SPEED:g} times the speed of time:
 """

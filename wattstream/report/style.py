@@ -20,7 +20,7 @@ COLOURS = {
     "dc": ("#2a7ab8", "#4b9fdd"),
     "lost": ("#f0a202", "#f2b134"),
     "bad": ("#b3261e", "#ff7b6b"),
-    "tint": ("#f6dedc", "#48221f"),
+    "tint": ("#f6dedc", "#372120"),
 }
 GROUND, INK, FAINT, GRID, DC, LOST, BAD, TINT = (light for light, _ in COLOURS.values())
 
