@@ -168,7 +168,7 @@ async def execute(
     """Execute the statement `name` on the partitions of `days` and return its rows."""
     prepared = statement(name, days)
     cursor = AsyncRawCursor(connection)
-    await cursor.execute(prepared.text, prepared.values(parameters))
+    await cursor.execute(prepared.text, prepared.values(parameters), binary=True)
     if cursor.pgresult is None or not cursor.pgresult.nfields:
         return []
     names = [(cursor.pgresult.fname(i) or b"").decode() for i in range(cursor.pgresult.nfields)]

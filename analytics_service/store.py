@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any
 
 from analytics_service.answers import Answers, Places, Question, State
 from analytics_service.performance import Correlation, Performance
 from analytics_service.plan import Piece, RawHour, plan
+from analytics_service.statements import array
 from analytics_service.windows import Window
 
 _SUMS = tuple(field.name for field in fields(Performance) if field.name != "meter_ids")
@@ -40,8 +41,19 @@ def to_performance(row: Mapping[str, Any]) -> Performance:
 
 def _rollup_places(window: Window, cuts: Sequence[datetime], state: State) -> Places:
     """Plan an answer that takes the same rollups and readings for everybody."""
-    planned = plan(window, state.log_from, state.stale, cuts)
-    parameters = {**piece_parameters(planned.pieces), **raw_parameters(planned.raw), "starts": [window.start, *cuts]}
+    return _rollup_places_of(window, tuple(cuts), state.log_from, frozenset(state.stale))
+
+
+@lru_cache(maxsize=256)  # many ask for the same window, the last 24 hours
+def _rollup_places_of(
+    window: Window, cuts: tuple[datetime, ...], log_from: datetime, stale: frozenset[datetime]
+) -> Places:
+    planned = plan(window, log_from, stale, cuts)
+    parameters = {
+        **piece_parameters(planned.pieces),
+        **raw_parameters(planned.raw),
+        "starts": array([window.start, *cuts]),
+    }
     return Places(parameters, planned.days, planned.takes_rollups_of)
 
 
@@ -62,18 +74,18 @@ def _question(
 def piece_parameters(pieces: Sequence[Piece]) -> dict[str, Any]:
     """Return the parameters that tell a statement which rollups to take."""
     return {
-        "piece_hours": [piece.hours for piece in pieces],
-        "piece_since": [piece.since for piece in pieces],
-        "piece_until": [piece.until for piece in pieces],
+        "piece_hours": array(piece.hours for piece in pieces),
+        "piece_since": array(piece.since for piece in pieces),
+        "piece_until": array(piece.until for piece in pieces),
     }
 
 
 def raw_parameters(raw: Sequence[RawHour]) -> dict[str, Any]:
     """Return the parameters that tell a statement which readings to take."""
     return {
-        "raw_hours": [hour.hour for hour in raw],
-        "raw_since": [hour.since for hour in raw],
-        "raw_until": [hour.until for hour in raw],
+        "raw_hours": array(hour.hour for hour in raw),
+        "raw_since": array(hour.since for hour in raw),
+        "raw_until": array(hour.until for hour in raw),
     }
 
 
@@ -90,15 +102,15 @@ def _assigned_places(window: Window, cuts: Sequence[datetime], state: State) -> 
     parameters = {
         **whole.parameters,
         "asked_keys": state.row["asked_keys"],
-        "meter_piece_vehicles": [vehicle for vehicle, _, _ in pieces],
-        "meter_piece_meters": [meter for _, meter, _ in pieces],
-        "meter_piece_hours": [piece.hours for _, _, piece in pieces],
-        "meter_piece_since": [piece.since for _, _, piece in pieces],
-        "meter_piece_until": [piece.until for _, _, piece in pieces],
-        "meter_raw_vehicles": [vehicle for vehicle, _, _ in raw],
-        "meter_raw_meters": [meter for _, meter, _ in raw],
-        "meter_raw_since": [hour.since for _, _, hour in raw],
-        "meter_raw_until": [hour.until for _, _, hour in raw],
+        "meter_piece_vehicles": array(vehicle for vehicle, _, _ in pieces),
+        "meter_piece_meters": array(meter for _, meter, _ in pieces),
+        "meter_piece_hours": array(piece.hours for _, _, piece in pieces),
+        "meter_piece_since": array(piece.since for _, _, piece in pieces),
+        "meter_piece_until": array(piece.until for _, _, piece in pieces),
+        "meter_raw_vehicles": array(vehicle for vehicle, _, _ in raw),
+        "meter_raw_meters": array(meter for _, meter, _ in raw),
+        "meter_raw_since": array(hour.since for _, _, hour in raw),
+        "meter_raw_until": array(hour.until for _, _, hour in raw),
     }
     days = whole.days.union(chain.from_iterable(planned.days for _, _, planned in assigned))
     return Places(parameters, days, whole.takes_rollups_of)
