@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import MAXYEAR, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -71,10 +71,10 @@ def to_series(request: pb.QueryPerformanceSeriesRequest, now: datetime, longest:
         window = translate.to_window_of_hours(request.window, now, longest)
         if correlation is not Correlation.EXCLUSIVE_MINUTES:
             raise bad_field("correlation", "must be CORRELATION_EXCLUSIVE_MINUTES for the fleet")
-        if any(_is_odd(instant, in_zone) for instant in (window.start, window.end)):
-            raise bad_field("time_zone", "must be a whole number of hours from UTC for the fleet")
+    if window.end.year == MAXYEAR:
+        raise bad_field("window.end", f"must be before the year {MAXYEAR} for a series")
     if request.granularity == pb.GRANULARITY_UNSPECIFIED:
-        granularity = buckets.choose(window, finest)
+        granularity = buckets.choose(window, in_zone, finest)
     elif request.granularity in _GRANULARITIES:
         granularity = _GRANULARITIES[request.granularity]
     else:
@@ -128,7 +128,3 @@ def _to_stay(row: Mapping[str, Any]) -> pb.MeterStay:
         kwh_reported_dc=row["kwh_reported_dc"],
         mean_soc=row["mean_soc"],
     )
-
-
-def _is_odd(instant: datetime, in_zone: ZoneInfo) -> bool:
-    return bool((instant.astimezone(in_zone).utcoffset() or timedelta()) % timedelta(hours=1))
