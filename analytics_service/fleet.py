@@ -15,7 +15,7 @@ from analytics_service.windows import Window
 
 # Bounds of the bins of a histogram of efficiency; there is one more below and one above.
 BINS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
-_LONG_AGO = timedelta(hours=3)
+_LONG_AGO = timedelta(hours=2)
 GAPS_WITHIN = timedelta(days=7)
 
 

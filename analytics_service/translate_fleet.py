@@ -7,17 +7,18 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from analytics_service import translate
+from analytics_service import translate, windows
 from analytics_service.fleet import BINS, Order, Ranked, Ranking
 from analytics_service.performance import Correlation
 from analytics_service.windows import Window
 from wattstream import paging
 from wattstream.api.analytics.v1 import analytics_pb2 as pb
-from wattstream.errors import bad_field
+from wattstream.errors import InvalidRequestError, bad_field
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
 _BEFORE_ALL = (-math.inf, 0)
+_KEYS = range(2**31)
 _LIST = "vehicle performance"
 _ORDERS = {pb.VEHICLE_ORDER_UNSPECIFIED: Order.EFFICIENCY, **{int(order): order for order in Order}}
 _SUMS = ("kwh_consumed_ac", "kwh_delivered_dc", "kwh_metered_ac", "kwh_reported_dc")
@@ -49,7 +50,7 @@ def to_ranking(
     if math.isnan(request.efficiency_below):
         raise bad_field("efficiency_below", "must be a number, such as 0.85")
     meter_ids = translate.to_device_ids("meter_ids", request.meter_ids, most_meters) if request.meter_ids else None
-    window, place = _from_token(request)
+    window, place = _from_token(request, longest)
     return Ranking(
         window=window or translate.to_window_of_hours(request.window, now, longest, newest),
         order=_ORDERS[request.order_by],
@@ -97,7 +98,9 @@ def to_summary_message(window: Window, row: Mapping[str, Any]) -> pb.GetFleetSum
     )
 
 
-def _from_token(request: pb.ListVehiclePerformanceRequest) -> tuple[Window | None, tuple[float, int]]:
+def _from_token(
+    request: pb.ListVehiclePerformanceRequest, longest: timedelta
+) -> tuple[Window | None, tuple[float, int]]:
     """Return the window and the place that a page token holds."""
     if not request.page_token:
         return None, _BEFORE_ALL
@@ -106,9 +109,17 @@ def _from_token(request: pb.ListVehiclePerformanceRequest) -> tuple[Window | Non
         raise bad_field("page_token", "must be of a request that is otherwise the same")
     try:
         window = Window(datetime.fromtimestamp(int(start), UTC), datetime.fromtimestamp(int(end), UTC))
-        return window, (float.fromhex(str(value)), int(key))
-    except (ValueError, OverflowError, OSError):
-        raise bad_field("page_token", "must be next_page_token of an earlier page of this list") from None
+        place = float.fromhex(str(value)), int(key)
+        is_sound = window == windows.resolve_hours(window.start, window.end, longest)
+    except (ValueError, OverflowError, OSError, InvalidRequestError):
+        raise _made_up() from None
+    if not is_sound or math.isnan(place[0]) or place[1] not in _KEYS:
+        raise _made_up()
+    return window, place
+
+
+def _made_up() -> InvalidRequestError:
+    return bad_field("page_token", "must be next_page_token of an earlier page of this list")
 
 
 def _to_token(request: pb.ListVehiclePerformanceRequest, window: Window, place: tuple[float, int]) -> str:

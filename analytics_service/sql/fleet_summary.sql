@@ -3,8 +3,8 @@
 -- %(with_gaps)s, the stretches of whole hours without a reading between two readings of a meter.
 --
 -- Meters are read as vehicles are in fleet.sql: rollups by meter_rollups_start, readings of stale and newest hours.
-WITH {fleet}, vehicles AS (
-    SELECT vehicle_key, sum(readings) AS readings,
+WITH {fleet}, vehicles AS MATERIALIZED (
+    SELECT vehicle_key,
         coalesce(sum(readings) FILTER (WHERE meter_key = 0), 0) AS readings_without_meter,
         sum(minutes_kept) AS minutes_kept, sum(minutes_shared) AS minutes_shared,
         sum(minutes_without_meter_data) AS minutes_without_meter_data,
@@ -12,18 +12,19 @@ WITH {fleet}, vehicles AS (
         sum(all_kwh_delivered_dc) AS all_kwh_delivered_dc
     FROM parts
     GROUP BY vehicle_key
-), efficiencies AS (
-    SELECT kwh_delivered_dc / kwh_consumed_ac AS efficiency
-    FROM vehicles
-    WHERE kwh_consumed_ac > 0
 ), bins AS (
-    SELECT array_agg(vehicles ORDER BY bin) AS vehicles
-    FROM (
-        SELECT bin, count(efficiency) AS vehicles
-        FROM generate_series(0, cardinality(%(bins)s::float8[])) AS bin
-        LEFT JOIN efficiencies ON width_bucket(efficiency, %(bins)s::float8[]) = bin
-        GROUP BY bin
-    ) AS counted
+    SELECT array_agg(coalesce(vehicles, 0) ORDER BY bin) AS vehicles
+    FROM generate_series(0, cardinality(%(bins)s::float8[])) AS bin
+    LEFT JOIN (
+        SELECT width_bucket(
+                -- Not out of the range of numbers, whatever a meter sends.
+                CASE WHEN kwh_delivered_dc > 1e-100 THEN kwh_delivered_dc / greatest(kwh_consumed_ac, 1e-100) ELSE 0 END,
+                %(bins)s::float8[]) AS bin,
+            count(*) AS vehicles
+        FROM vehicles
+        WHERE kwh_consumed_ac > 0
+        GROUP BY 1
+    ) AS counted USING (bin)
 ), wanted_meters AS MATERIALIZED (
     SELECT device_key AS meter_key, since, until
     FROM unnest(%(raw_since)s::timestamptz[], %(raw_until)s::timestamptz[]) AS raw (since, until)
@@ -33,7 +34,7 @@ WITH {fleet}, vehicles AS (
     FROM stale
     JOIN devices USING (device_key)
     WHERE kind = 1
-), meter_parts AS MATERIALIZED (
+), meter_parts AS NOT MATERIALIZED (
     SELECT r.meter_key, r.start, r.kwh_consumed_ac
     FROM unnest(%(meter_piece_hours)s::int2[], %(meter_piece_since)s::timestamptz[],
             %(meter_piece_until)s::timestamptz[]) AS p (hours, since, until)
@@ -45,14 +46,20 @@ WITH {fleet}, vehicles AS (
     JOIN {meter_readings} AS r
         ON r.meter_key = ANY (ARRAY[w.meter_key]) AND r.recorded_at >= w.since AND r.recorded_at < w.until
     GROUP BY 1, 2
+), meters AS MATERIALIZED (
+    SELECT meter_key, sum(kwh_consumed_ac) AS kwh_consumed_ac,
+        max(start) - min(start) >= count(*) * interval '1 hour' AS has_gaps
+    FROM meter_parts
+    GROUP BY meter_key
 ), gaps AS (
-    SELECT hours - 1 AS hours
+    -- Of few meters, mostly: hours are sorted and compared of those alone that have gaps.
+    SELECT extract(epoch FROM step)::int8 / 3600 - 1 AS hours
     FROM (
-        SELECT (extract(epoch FROM start - lag(start) OVER (PARTITION BY meter_key ORDER BY start)) / 3600)::int8 AS hours
+        SELECT start - lag(start) OVER (PARTITION BY meter_key ORDER BY start) AS step
         FROM meter_parts
-        WHERE %(with_gaps)s::bool
+        WHERE %(with_gaps)s::bool AND meter_key IN (SELECT meter_key FROM meters WHERE has_gaps)
     ) AS steps
-    WHERE hours > 1
+    WHERE step > interval '1 hour'
 ), registered AS (
     SELECT count(*) FILTER (WHERE kind = 1) AS meters_registered,
         count(*) FILTER (WHERE kind = 2) AS vehicles_registered
@@ -69,8 +76,8 @@ FROM (
         count(*) FILTER (WHERE kwh_delivered_dc > kwh_consumed_ac AND kwh_consumed_ac > 0) AS vehicles_above_one
     FROM vehicles
 ) AS v, (
-    SELECT count(DISTINCT meter_key) AS meters_reporting, coalesce(sum(kwh_consumed_ac), 0) AS kwh_metered_ac
-    FROM meter_parts
+    SELECT count(*) AS meters_reporting, coalesce(sum(kwh_consumed_ac), 0) AS kwh_metered_ac
+    FROM meters
 ) AS m, (
     SELECT count(*) AS meter_gaps, coalesce(sum(hours), 0)::int8 AS meter_gap_hours,
         coalesce(max(hours), 0)::int8 AS longest_meter_gap_hours

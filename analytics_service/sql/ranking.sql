@@ -14,19 +14,29 @@ WITH {fleet}, sums AS (
     FROM parts
     WHERE %(meter_keys)s::int4[] IS NULL OR meter_key = ANY (%(meter_keys)s::int4[])
     GROUP BY vehicle_key
-), ranked AS (
+), measured AS (
     SELECT sums.*,
-        coalesce(
-            %(sign)s::float8 * CASE %(by)s::int4
-                WHEN 1 THEN kwh_delivered_dc / nullif(kwh_consumed_ac, 0)
-                WHEN 2 THEN kwh_delivered_dc - kwh_consumed_ac
-                WHEN 3 THEN -kwh_consumed_ac
-                WHEN 4 THEN -kwh_delivered_dc
-            END,
-            'infinity') AS value
+        -- Not out of the range of numbers, whatever a meter sends.
+        CASE
+            WHEN kwh_delivered_dc > 1e-100 AND kwh_consumed_ac > 0
+                THEN kwh_delivered_dc / greatest(kwh_consumed_ac, 1e-100)
+            WHEN kwh_consumed_ac > 0 THEN 0
+        END AS efficiency
     FROM sums
     WHERE minutes_kept > 0 AND kwh_consumed_ac >= %(min_kwh)s::float8
-        AND (%(below)s::float8 IS NULL OR kwh_delivered_dc / nullif(kwh_consumed_ac, 0) < %(below)s::float8)
+), ranked AS (
+    -- Rounded, as the next page is found by the value: sums of the same, in another order, differ in their last digits.
+    SELECT measured.*,
+        coalesce(
+            %(sign)s::float8 * CASE %(by)s::int4
+                WHEN 1 THEN round(efficiency * 1e9) / 1e9
+                WHEN 2 THEN round((kwh_delivered_dc - kwh_consumed_ac) * 1e6) / 1e6
+                WHEN 3 THEN round(-kwh_consumed_ac * 1e6) / 1e6
+                WHEN 4 THEN round(-kwh_delivered_dc * 1e6) / 1e6
+            END,
+            'infinity') AS value
+    FROM measured
+    WHERE %(below)s::float8 IS NULL OR efficiency < %(below)s::float8
 ), page AS (
     SELECT *
     FROM ranked
@@ -42,7 +52,7 @@ WITH {fleet}, sums AS (
             AS p (hours, since, until)
         JOIN vehicle_rollups AS r ON r.vehicle_key = ANY (ARRAY[page.vehicle_key])
             AND r.hours = ANY (ARRAY[p.hours]) AND r.start >= p.since AND r.start < p.until
-        WHERE r.minutes_kept > 0
+        WHERE r.minutes_kept > 0 AND (r.vehicle_key, r.start) NOT IN (SELECT device_key, hour FROM stale)
         UNION
         SELECT vehicle_key, meter_key FROM paired WHERE is_kept
     ) AS used
