@@ -36,7 +36,7 @@ WITH due AS MATERIALIZED (
     SELECT vehicle_key, meter_key, hour, true
     FROM alerted
     WHERE state = 1
-        OR (state = 2 AND (until > hour - interval '168 hours' OR closed_at > hour - interval '1 hour'))
+        OR (state = 2 AND (until > hour - interval '168 hours' OR closed_at >= hour - interval '1 hour'))
 )
 SELECT s.vehicle_key, s.meter_key, min(s.hour) AS hour, bool_or(s.is_alerted) AS is_alerted,
     rule.threshold, rule.hysteresis, rule.least_minutes, rule.window_hours
