@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import psycopg
 from psycopg_pool import PoolTimeout
@@ -17,7 +16,9 @@ from analytics_service.answers import Connection, execute
 from wattstream import logs
 from wattstream.postgres import Pool
 
-_HOUR = timedelta(hours=1)
+# Longer than ingest lets a transaction take.
+_WRITERS_WITHIN_S = 150.0
+_LOOK_EVERY_S = 0.02
 
 log = logs.get()
 
@@ -63,7 +64,8 @@ class Refresher:
     async def step(self, now: datetime) -> bool:
         """Do a bounded amount of what is to be done at `now`; return whether there may be more to do."""
         await self._advance(now)
-        done = [await self._refresh_hour(), await self._refresh_devices()]
+        newest_id = await self._newest_note()
+        done = [await self._refresh_hour(newest_id), await self._refresh_devices(newest_id)]
         return any(done)
 
     async def _advance(self, now: datetime) -> None:
@@ -80,18 +82,33 @@ class Refresher:
                 [state] = await execute(connection, "partition_days", {})
                 await execute(connection, "advance", {"target": target, "days": state["days"]})
 
-    async def _refresh_hour(self) -> bool:
+    async def _newest_note(self) -> int:
+        """Return up to which note the log may be taken, once all who noted readings before it have committed them.
+
+        A writer notes whoever is on a meter as far as it sees. One who comes to the meter at the same time notes both,
+        and may commit first: were that taken right away, who has come would be refreshed without the other's readings.
+        """
+        async with self._pool.connection() as connection, asyncio.timeout(_WRITERS_WITHIN_S):
+            [noted] = await execute(connection, "late_writers", {})
+            left = len(noted["writers"])
+            while left:
+                await asyncio.sleep(_LOOK_EVERY_S)
+                [row] = await execute(connection, "transactions_left", {"writers": noted["writers"]})
+                left = row["count"]
+            return int(noted["newest_id"])
+
+    async def _refresh_hour(self, newest_id: int) -> bool:
         """Refresh the next devices of an hour that is stale for everybody."""
         async with self._pool.connection() as connection, connection.transaction():
             if not await _is_ours(connection):
                 return False
             await execute(connection, "lock_epoch", {})
-            hours = await execute(connection, "stale_hour", {"settle": self._pace.settle})
+            hours = await execute(connection, "stale_hour", {"settle": self._pace.settle, "newest_id": newest_id})
             if not hours:
                 return False
             [note] = hours
             if not note["after_key"]:
-                await execute(connection, "stale_hour_begun", note)
+                await execute(connection, "stale_hour_begun", {**note, "newest_id": newest_id})
             most = {"after_key": note["after_key"], "most": self._pace.devices}
             keys = [row["device_key"] for row in await execute(connection, "next_devices", most)]
             await _refresh(connection, keys, [note["hour"]] * len(keys))
@@ -99,12 +116,13 @@ class Refresher:
             await execute(connection, "stale_hour_done", {"stale_id": note["stale_id"], "after_key": last})
             return True
 
-    async def _refresh_devices(self) -> bool:
+    async def _refresh_devices(self, newest_id: int) -> bool:
         """Refresh some device-hours that are stale."""
         async with self._pool.connection() as connection, connection.transaction():
             if not await _is_ours(connection):
                 return False
-            taken = await execute(connection, "take_stale", {"settle": self._pace.settle, "most": self._pace.devices})
+            most = {"settle": self._pace.settle, "newest_id": newest_id, "most": self._pace.devices}
+            taken = await execute(connection, "take_stale", most)
             await _refresh(connection, [row["device_key"] for row in taken], [row["hour"] for row in taken])
             return bool(taken)
 
@@ -116,17 +134,13 @@ async def _is_ours(connection: Connection) -> bool:
 
 async def _refresh(connection: Connection, device_keys: Sequence[int], hours: Sequence[datetime]) -> None:
     """Compute the rollups of device-hours anew; those whose history is gone keep the rollups that they have."""
+    if not device_keys:
+        return
     [state] = await execute(connection, "partition_days", {})
     days: set[date] = {hour.date() for hour in hours} & set(state["days"])
-    wanted = [(key, hour) for key, hour in zip(device_keys, hours, strict=True) if hour.date() in days]
-    if not wanted:
-        return
-    parameters: dict[str, Any] = {
-        "device_keys": [key for key, _ in wanted],
-        "hours": [hour for _, hour in wanted],
-        "log_from": state["log_from"],
-    }
-    for statement in ("refresh_meters", "refresh_vehicles"):
-        await execute(connection, statement, parameters, days)
+    parameters = {"device_keys": device_keys, "hours": hours, "log_from": state["log_from"]}
+    if days:
+        for statement in ("refresh_meters", "refresh_vehicles"):
+            await execute(connection, statement, parameters, days)
     for statement in ("refresh_meter_days", "refresh_vehicle_days"):
         await execute(connection, statement, parameters)
