@@ -46,7 +46,7 @@ class Alert:
     @property
     def kwh_lost_below_threshold(self) -> float:
         """The DC energy that the threshold would have given, less what there was."""
-        return self.threshold * self.kwh_consumed_ac - self.kwh_delivered_dc
+        return max(0.0, self.threshold * self.kwh_consumed_ac - self.kwh_delivered_dc)
 
 
 def to_message(alert: Alert) -> pb.EfficiencyAlert:

@@ -126,7 +126,7 @@ class EfficiencyAlert(_message.Message):
     lowest_efficiency: _builtins.float
     """The lowest efficiency of the sliding window during the drop."""
     kwh_lost_below_threshold: _builtins.float
-    """What the drop cost, in kWh: the DC energy that the threshold would have given, less what there was."""
+    """What the drop cost, in kWh: the DC energy that the threshold would have given, less what there was; at least 0."""
     threshold: _builtins.float
     """The threshold that was in force when it was opened."""
     acknowledged_by: _builtins.str
@@ -438,7 +438,7 @@ class EfficiencyRule(_message.Message):
     hysteresis: _builtins.float
     """It closes when efficiency over the sliding window is at least threshold plus this; 0 to 0.5. Not set: 0.02."""
     least_minutes: _builtins.int
-    """Kept minutes that the sliding window must have for either; 1 to 10,080. Not set: 15."""
+    """Kept minutes that the sliding window must have for either; 1 to 60 an hour of the window. Not set: 15."""
     window_hours: _builtins.int
     """Length of the sliding window, in whole hours; 1 to 168. Not set: 24."""
     def __init__(
