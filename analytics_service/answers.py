@@ -23,8 +23,12 @@ from wattstream.postgres import Pool
 Connection = AsyncConnection[tuple[Any, ...]]
 
 # Answers about a few devices are planned once, for any of them, and so with room for many: a hash table as large as
-# that takes longer to set up than the whole answer.
-_SMALL = {"plan_cache_mode": "force_generic_plan", "enable_hashagg": "off", "enable_hashjoin": "off"}
+# that takes longer to set up than the whole answer. Once is also too seldom to go by how large a partition is:
+# tomorrow's is empty, and found to be so by whoever vacuums the database tonight.
+_SMALL = {
+    "plan_cache_mode": "force_generic_plan",
+    **{f"enable_{way}": "off" for way in ("hashagg", "hashjoin", "seqscan", "bitmapscan")},
+}
 _LARGE = "SELECT " + ", ".join(
     f"set_config('{name}', '{value}', true)"
     for name, value in {"plan_cache_mode": "force_custom_plan", "enable_hashagg": "on", "enable_hashjoin": "on"}.items()

@@ -5,20 +5,27 @@
 -- vehicles pieces of rollups and stretches of hours, the same for all of them, and of each vehicle's meters their own.
 --
 -- Rollups are index-only scans of the primary keys of vehicle_rollups and meter_rollups, readings of those of the
--- partitions, which are named as in pairing.sql.
+-- partitions, which are named as in pairing.sql. Vehicles and places are paired first, as in performance.sql.
 WITH asked AS MATERIALIZED (
     SELECT device_key AS vehicle_key, device_id
     FROM devices
     WHERE device_key = ANY (%(asked_keys)s::int4[])
+), wanted AS MATERIALIZED (
+    SELECT vehicle_key, since, until
+    FROM asked
+    CROSS JOIN unnest(%(raw_since)s::timestamptz[], %(raw_until)s::timestamptz[]) AS raw (since, until)
+), pieces AS MATERIALIZED (
+    SELECT vehicle_key, hours, since, until
+    FROM asked
+    CROSS JOIN unnest(%(piece_hours)s::int2[], %(piece_since)s::timestamptz[], %(piece_until)s::timestamptz[])
+        AS p (hours, since, until)
 ), parts AS (
     SELECT r.vehicle_key, NULL::int4 AS meter_key, width_bucket(r.start, %(starts)s::timestamptz[]) AS bucket,
         r.readings, CASE WHEN r.meter_key = 0 THEN r.readings ELSE 0 END AS readings_without_meter, 0 AS minutes_kept,
         0::float8 AS kwh_consumed_ac, r.all_kwh_delivered_dc AS kwh_delivered_dc, r.all_sum_soc AS sum_soc,
         r.all_sum_battery_temp AS sum_battery_temp
-    FROM asked
-    CROSS JOIN unnest(%(piece_hours)s::int2[], %(piece_since)s::timestamptz[], %(piece_until)s::timestamptz[])
-        AS p (hours, since, until)
-    JOIN vehicle_rollups AS r ON r.vehicle_key = ANY (ARRAY[asked.vehicle_key])
+    FROM pieces AS p
+    JOIN vehicle_rollups AS r ON r.vehicle_key = ANY (ARRAY[p.vehicle_key])
         AND r.hours = ANY (ARRAY[p.hours]) AND r.start >= p.since AND r.start < p.until
     UNION ALL
     SELECT r.vehicle_key, NULL, width_bucket(r.recorded_at, %(starts)s::timestamptz[]), 1,
@@ -29,10 +36,9 @@ WITH asked AS MATERIALIZED (
                 AND a.valid_from <= r.recorded_at AND coalesce(a.valid_until > r.recorded_at, true)
         ) THEN 1 ELSE 0 END,
         0, 0, r.kwh_delivered_dc, r.soc, r.battery_temp
-    FROM asked
-    CROSS JOIN unnest(%(raw_since)s::timestamptz[], %(raw_until)s::timestamptz[]) AS p (since, until)
+    FROM wanted AS w
     JOIN {vehicle_readings} AS r
-        ON r.vehicle_key = ANY (ARRAY[asked.vehicle_key]) AND r.recorded_at >= p.since AND r.recorded_at < p.until
+        ON r.vehicle_key = ANY (ARRAY[w.vehicle_key]) AND r.recorded_at >= w.since AND r.recorded_at < w.until
     UNION ALL
     SELECT p.vehicle_key, p.meter_key, width_bucket(r.start, %(starts)s::timestamptz[]),
         0, 0, r.minutes, r.kwh_consumed_ac, 0, 0, 0

@@ -7,7 +7,8 @@
 -- the vehicles: the answer is void if a rollup was taken of one of them, or if the partitions are not those of the layout.
 --
 -- Rollups are index-only scans of the primary key of vehicle_rollups; stale_hours is looked up by stale_hours_device. See
--- pairing.sql for the readings.
+-- pairing.sql for the readings. Who is asked about and what is to be looked at are paired first, or the planner might
+-- read all that there is of a vehicle and compare times afterwards.
 WITH asked AS MATERIALIZED (
     SELECT device_key AS vehicle_key, device_id
     FROM devices
@@ -17,14 +18,17 @@ WITH asked AS MATERIALIZED (
     FROM asked
     CROSS JOIN unnest(%(raw_hours)s::timestamptz[], %(raw_since)s::timestamptz[], %(raw_until)s::timestamptz[])
         AS raw (hour, since, until)
+), pieces AS MATERIALIZED (
+    SELECT vehicle_key, hours, since, until
+    FROM asked
+    CROSS JOIN unnest(%(piece_hours)s::int2[], %(piece_since)s::timestamptz[], %(piece_until)s::timestamptz[])
+        AS p (hours, since, until)
 ), {met}, {pairing}, parts AS (
     SELECT r.vehicle_key, r.meter_key, width_bucket(r.start, %(starts)s::timestamptz[]) AS bucket,
         r.readings, r.readings_kept, r.minutes_kept, r.minutes_shared, r.minutes_without_meter_data,
         r.kwh_consumed_ac, r.kwh_delivered_dc, r.sum_soc, r.sum_battery_temp
-    FROM asked
-    CROSS JOIN unnest(%(piece_hours)s::int2[], %(piece_since)s::timestamptz[], %(piece_until)s::timestamptz[])
-        AS p (hours, since, until)
-    JOIN vehicle_rollups AS r ON r.vehicle_key = ANY (ARRAY[asked.vehicle_key])
+    FROM pieces AS p
+    JOIN vehicle_rollups AS r ON r.vehicle_key = ANY (ARRAY[p.vehicle_key])
         AND r.hours = ANY (ARRAY[p.hours]) AND r.start >= p.since AND r.start < p.until
     UNION ALL
     SELECT vehicle_key, meter_key, width_bucket(minute, %(starts)s::timestamptz[]),

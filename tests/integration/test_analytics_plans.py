@@ -1,189 +1,214 @@
-"""How a question is carried: two statements in one snapshot, and index-only scans of no more than the window's days."""
+"""How answers are carried: which statements, by which scans, of how much."""
 
-import json
-import uuid
-from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, date, datetime, timedelta
-from typing import Any, ClassVar
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
-from psycopg import AsyncCursor
-from psycopg.conninfo import make_conninfo
-from psycopg_pool import AsyncConnectionPool
 
-from analytics_service import store
+from analytics_service import fleet, store
+from analytics_service.answers import Answers, open_pool
 from analytics_service.performance import Correlation
 from analytics_service.windows import Window
+from tests.integration.long_history import DAYS, END, FLEET, LOG_FROM, month
+from tests.integration.plans import (
+    HISTORY,
+    ROLLUPS,
+    Recorder,
+    buffers,
+    days_read,
+    messages,
+    on,
+    plan,
+    read_index_only,
+    rows,
+)
 from wattstream.postgres import Pool
 
-DAYS = [date(2026, 2, 9), date(2026, 2, 10), date(2026, 2, 11)]
-FLEET = 200
-T0 = datetime(2026, 2, 9, tzinfo=UTC)
-HISTORY = ("vehicle_readings", "meter_readings")
-
-# A reading a minute of every meter and vehicle for three days. Of four vehicles two name their own meter always, one
-# names the next one's for an hour a day, and one names none, with an assignment that covers the second day.
-FILL = """
-INSERT INTO devices (kind, device_id)
-SELECT 1, 'M' || k FROM generate_series(1, {fleet}) AS k;
-INSERT INTO devices (kind, device_id)
-SELECT 2, 'V' || k FROM generate_series(1, {fleet}) AS k;
-INSERT INTO meter_readings
-SELECT k, t, 0.5, 230
-FROM generate_series(timestamptz '{start}', timestamptz '{end}' - interval '1 minute', '1 minute') AS t,
-    generate_series(1, {fleet}) AS k;
-INSERT INTO vehicle_readings
-SELECT {fleet} + k,
-    CASE k % 4 WHEN 0 THEN NULL WHEN 1 THEN CASE extract(hour FROM t) WHEN 3 THEN k + 1 ELSE k END ELSE k END,
-    t, 50, 0.4, 30
-FROM generate_series(timestamptz '{start}', timestamptz '{end}' - interval '1 minute', '1 minute') AS t,
-    generate_series(1, {fleet}) AS k;
-INSERT INTO meter_vehicle_hours
-SELECT DISTINCT meter_key, date_trunc('hour', recorded_at), vehicle_key
-FROM vehicle_readings
-WHERE meter_key IS NOT NULL;
-INSERT INTO meter_assignments (vehicle_key, meter_key, valid_from, valid_until)
-SELECT {fleet} + k, k, timestamptz '{start}' + interval '1 day', timestamptz '{start}' + interval '2 days'
-FROM generate_series(4, {fleet}, 4) AS k;
-"""
-
-
-class Recorder(AsyncCursor[Any]):
-    """Keeps what is executed."""
-
-    executed: ClassVar[list[tuple[Any, Any]]] = []
-
-    async def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
-        self.executed.append((query, params))
-        return await super().execute(query, params, **options)
+EXCLUSIVE, ASSIGNED = Correlation.EXCLUSIVE_MINUTES, Correlation.ASSIGNED_METER
+A_DAY = Window(END - timedelta(days=1), END)
+A_MONTH = Window(END - timedelta(days=30), END)
+ALL = Window(datetime.combine(DAYS[0], datetime.min.time(), UTC), LOG_FROM)
+TODAY = f"{DAYS[-1]:%Y%m%d}"
+# V2 is alone at M2 but for the hour from 13:00, which V1 spends there; V4 is alone at M4 by assignment.
+QUIET, SHARES, BY_ASSIGNMENT = "V3", "V2", "V4"
+CONTRARY = ("enable_nestloop = off", "enable_hashjoin = on", "enable_hashagg = on", "enable_mergejoin = off")
 
 
 @pytest.fixture(scope="module")
 def history(stores: Any, template: str) -> Iterator[str]:
-    """Yield the DSN of a database that holds the fleet; no test changes it."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    dsn = make_conninfo(stores.postgres_dsn, dbname=name)
-    with psycopg.connect(stores.postgres_dsn, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        try:
-            fill(dsn)
-            yield dsn
-        finally:
-            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def fill(dsn: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("SET timezone = 'UTC'")
-        connection.execute("SELECT ensure_partitions(%s::date[])", (DAYS,))
-        connection.execute(FILL.format(fleet=FLEET, start=DAYS[0], end=DAYS[-1] + timedelta(days=1)).encode())
-        connection.execute("VACUUM ANALYZE")
+    """Yield the DSN of a database that no test changes for the next."""
+    with month(stores.postgres_dsn, template) as dsn:
+        yield dsn
 
 
 @pytest.fixture
 async def pool(history: str) -> AsyncIterator[Pool]:
-    async with AsyncConnectionPool(
-        history, min_size=1, max_size=1, kwargs={"cursor_factory": Recorder}, open=False
-    ) as pool:
-        Recorder.executed.clear()
-        yield pool
+    async with open_pool(history, 1, 30) as opened:
+        yield opened
 
 
-async def plans(pool: Pool, executed: list[tuple[Any, Any]]) -> list[list[dict[str, Any]]]:
-    """Return the plan nodes of each statement, as it is carried out."""
+@pytest.fixture
+async def answers(pool: Pool) -> Answers:
+    """Return one that knows the state of the rollups."""
+    made = Answers(pool, 1)
+    await store.performances(made, ["V1"], A_DAY, EXCLUSIVE)
+    return made
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    return Recorder(monkeypatch)
+
+
+@pytest.mark.parametrize("correlation", Correlation)
+@pytest.mark.parametrize("window", [A_DAY, A_MONTH])
+async def test_a_window_is_its_ends_in_readings_and_its_middle_in_rollups(
+    answers: Answers, pool: Pool, recorder: Recorder, correlation: Correlation, window: Window
+):
+    # 23 minutes at one end, 37 at the other; in the month, there are no readings at the first.
+    minutes, rollups = (60, 23) if window is A_DAY else (37, 9 + 29 + 14)
+    for vehicle in (QUIET, BY_ASSIGNMENT):
+        with_meter = correlation is EXCLUSIVE or vehicle == BY_ASSIGNMENT
+        await store.performances(answers, [vehicle], window, correlation)
+        nodes = await plan(pool, recorder.last())
+
+        read_index_only(nodes)
+        assert days_read(nodes) == {f"{window.start:%Y%m%d}", TODAY}
+        assert rows(on(nodes, "vehicle_readings")) == minutes
+        assert rows(on(nodes, "meter_readings")) == minutes * with_meter
+        assert rows(on(nodes, "vehicle_rollups")) == rollups
+        assert rows(on(nodes, "meter_rollups")) == rollups * (correlation is ASSIGNED and with_meter)
+        assert buffers(on(nodes, *HISTORY, *ROLLUPS)) < 60
+
+
+async def test_the_day_of_a_month_costs_as_much_as_that_of_a_day(answers: Answers, pool: Pool, recorder: Recorder):
+    costs = []
+    for window in (A_DAY, A_MONTH):
+        await store.performances(answers, [QUIET], window, EXCLUSIVE)
+        costs.append(buffers(on(await plan(pool, recorder.last()), *HISTORY, *ROLLUPS)))
+    assert costs[1] <= 2 * costs[0]
+
+
+async def test_of_whom_it_may_share_a_meter_with_only_the_same_hours_are_read(
+    answers: Answers, pool: Pool, recorder: Recorder
+):
+    window = Window(LOG_FROM - timedelta(minutes=50), END)
+    await store.performances(answers, [SHARES], window, EXCLUSIVE)
+    nodes = await plan(pool, recorder.last())
+
+    read_index_only(nodes)
+    assert rows(on(nodes, "vehicle_readings")) == 2 * 50 + 37
+    assert rows(on(nodes, "meter_readings")) == 50 + 37
+    assert {node["Node Type"] for node in on(nodes, "meter_vehicle_hours")} == {"Index Only Scan"}
+    assert rows(on(nodes, "meter_vehicle_hours")) <= 6
+
+
+async def test_buckets_of_minutes_are_readings_and_of_hours_rollups(answers: Answers, pool: Pool, recorder: Recorder):
+    since = LOG_FROM - timedelta(hours=2)
+    for step, raw, rollups in ((timedelta(minutes=15), 157, 0), (timedelta(hours=1), 37, 2)):
+        cuts = [since + n * step for n in range(1, 3 * 60) if since + n * step < END]
+        await store.buckets(answers, QUIET, Window(since, END), cuts, EXCLUSIVE)
+        nodes = await plan(pool, recorder.last())
+
+        read_index_only(nodes)
+        assert rows(on(nodes, "meter_readings")) == raw
+        assert rows(on(nodes, "vehicle_rollups")) == rollups
+
+
+@pytest.mark.parametrize("correlation", Correlation)
+async def test_many_vehicles_are_read_as_one_is(
+    answers: Answers, pool: Pool, recorder: Recorder, correlation: Correlation
+):
+    await store.performances(answers, [f"V{k}" for k in range(1, FLEET + 1)], A_DAY, correlation)
+    nodes = await plan(pool, recorder.last())
+    read_index_only(nodes)
+    assert rows(on(nodes, "vehicle_rollups")) == FLEET * 23
+    assert rows(on(nodes, "vehicle_readings")) == FLEET * 60
+
+
+@pytest.mark.parametrize("contrary", [*((setting,) for setting in CONTRARY), CONTRARY])
+@pytest.mark.parametrize("correlation", Correlation)
+async def test_the_planner_cannot_be_talked_into_reading_whole_partitions(
+    answers: Answers, pool: Pool, recorder: Recorder, correlation: Correlation, contrary: tuple[str, ...]
+):
+    await store.performances(answers, [BY_ASSIGNMENT], A_DAY, correlation)
+    nodes = await plan(pool, recorder.last(), *contrary)
+    read_index_only(nodes)
+    assert rows(on(nodes, *HISTORY)) == 2 * 60
+
+
+@pytest.mark.parametrize("correlation", Correlation)
+async def test_nor_by_the_want_of_statistics(stores: Any, template: str, recorder: Recorder, correlation: Correlation):
+    with month(stores.postgres_dsn, template, is_vacuumed=False) as dsn:
+        async with open_pool(dsn, 1, 30) as pool:
+            await store.performances(Answers(pool, 1), [BY_ASSIGNMENT], A_DAY, correlation)
+            nodes = await plan(pool, recorder.last())
+    assert {node["Node Type"] for node in on(nodes, *HISTORY, *ROLLUPS)} == {"Index Only Scan"}
+    assert rows(on(nodes, *HISTORY)) == 2 * 60
+    assert rows(on(nodes, "vehicle_rollups")) == 23
+
+
+FLEET_QUESTIONS: dict[str, Callable[[Answers, Window], Any]] = {
+    "ranking": lambda answers, window: fleet.ranking(
+        answers, fleet.Ranking(window, fleet.Order.EFFICIENCY, False, 0.0, None, None), (float("-inf"), 0), 10
+    ),
+    "summary": fleet.summary,
+    "series": lambda answers, window: fleet.series(answers, window, []),
+}
+
+
+@pytest.mark.parametrize("question", FLEET_QUESTIONS)
+@pytest.mark.parametrize("settings", [(), ("enable_nestloop = off",)])
+async def test_the_fleet_is_read_by_the_rollups_start(
+    answers: Answers, pool: Pool, recorder: Recorder, question: str, settings: tuple[str, ...]
+):
+    window = Window(LOG_FROM - timedelta(days=1), LOG_FROM)
+    await FLEET_QUESTIONS[question](answers, window)
+    nodes = await plan(pool, recorder.last(), "plan_cache_mode = force_custom_plan", *settings)
+    read_index_only(nodes)
+    assert on(nodes, *HISTORY) == []
+    whole = [node for node in on(nodes, "vehicle_rollups") if node["Index Name"] == "vehicle_rollups_start"]
+    assert rows(whole) == FLEET * 24
+    assert rows(on(nodes, "vehicle_rollups")) <= (FLEET + 10) * 24, "besides that, those of a page"
+
+
+async def test_a_likely_answer_is_one_statement(answers: Answers, pool: Pool):
+    async with messages(pool) as sent:
+        await store.performances(answers, [QUIET], A_MONTH, EXCLUSIVE)
+    assert sent == ["$"]
+
+
+async def test_an_answer_among_stale_hours_is_state_and_sums_in_one_snapshot(history: str, pool: Pool):
+    answers = Answers(pool, 1)
+    snapshot = ["BEGIN", "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY", "$", "$", "COMMIT"]
+    with psycopg.connect(history, autocommit=True) as connection:
+        await store.performances(answers, [QUIET], A_DAY, EXCLUSIVE)
+        connection.execute(
+            "INSERT INTO stale_hours (device_key, hour) VALUES (0, %s)", (LOG_FROM - timedelta(hours=3),)
+        )
+        try:
+            async with messages(pool) as sent:
+                await store.performances(answers, [QUIET], A_DAY, EXCLUSIVE)
+            assert sent == ["$", *snapshot], "it was likely, but not so"
+            async with messages(pool) as sent:
+                await store.performances(answers, [QUIET], A_DAY, EXCLUSIVE)
+            assert sent == snapshot
+        finally:
+            connection.execute("DELETE FROM stale_hours")
+    async with messages(pool) as sent:
+        await store.performances(answers, [QUIET], A_DAY, EXCLUSIVE)
+        await store.performances(answers, [QUIET], A_DAY, EXCLUSIVE)
+    assert sent == [*snapshot, "$"]
+
+
+async def test_statements_are_prepared_once_and_planned_for_any_vehicle(answers: Answers, pool: Pool):
+    for k in range(1, 13):
+        await store.performances(answers, [f"V{k}"], A_DAY, EXCLUSIVE)
     async with pool.connection() as connection:
-        found = []
-        for query, params in executed:
-            cursor = psycopg.AsyncClientCursor(connection)
-            await cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + query, params)
-            (plan,) = await cursor.fetchone() or (None,)
-            found.append(list(nodes((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"])))
-        return found
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", []):
-        yield from nodes(child)
-
-
-def on_history(statement: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [node for node in statement if node.get("Relation Name", "").startswith(HISTORY)]
-
-
-def days_of(window: Window) -> set[str]:
-    last = (window.end - timedelta(microseconds=1)).date()
-    return {f"{day:%Y%m%d}" for day in DAYS if window.start.date() <= day <= last}
-
-
-A_DAY = Window(T0 + timedelta(hours=34), T0 + timedelta(hours=58))
-DAY_2 = Window(T0 + timedelta(hours=24), T0 + timedelta(hours=48))
-WINDOWS = [
-    Window(T0, T0 + timedelta(hours=72)),
-    A_DAY,
-    DAY_2,
-    Window(T0 + timedelta(hours=27, minutes=30), T0 + timedelta(hours=27, minutes=45)),
-]
-
-
-@pytest.mark.parametrize("correlation", Correlation)
-async def test_history_is_read_by_index_only_scans_of_the_windows_partitions(pool: Pool, correlation: Correlation):
-    for window in WINDOWS:
-        for ids in (["V1"], ["V2"], ["V4"], [f"V{k}" for k in range(1, FLEET + 1)]):
-            Recorder.executed.clear()
-            await store.performances(pool, ids, window, correlation)
-            spans, aggregate = await plans(pool, [*Recorder.executed])
-
-            assert on_history(spans) == []
-            read = on_history(aggregate)
-            assert {node["Node Type"] for node in read} == {"Index Only Scan"}, (ids, window)
-            assert sum(node["Heap Fetches"] for node in read) == 0
-            assert {node["Relation Name"].rpartition("_")[2] for node in read} == days_of(window)
-            assert {node["Relation Name"].rpartition("_")[0] for node in read} == set(HISTORY)
-
-
-@pytest.mark.parametrize("correlation", Correlation)
-async def test_the_planner_cannot_trade_the_spans_for_a_hash_of_whole_partitions(pool: Pool, correlation: Correlation):
-    await store.performances(pool, ["V2", "V4"], A_DAY, correlation)
-    async with pool.connection() as connection:
-        await connection.execute("SET enable_nestloop = off")
-    Recorder.executed.pop()
-    (_, aggregate) = await plans(pool, [*Recorder.executed])
-
-    assert {node["Node Type"] for node in on_history(aggregate)} == {"Index Only Scan"}
-    scanned = sum(node["Actual Rows"] * node["Actual Loops"] for node in on_history(aggregate))
-    assert scanned <= 24 * 60 * 10, "no more than a handful of devices"
-
-
-@pytest.mark.parametrize("correlation", Correlation)
-async def test_who_shares_is_found_by_index_in_the_vehicles_own_hours(pool: Pool, correlation: Correlation):
-    await store.performances(pool, ["V1"], A_DAY, correlation)
-    (spans, _) = await plans(pool, [*Recorder.executed])
-
-    hours = [node for node in spans if node.get("Relation Name") == "meter_vehicle_hours"]
-    assert {node["Node Type"] for node in hours} <= {"Index Only Scan"}
-    # A vehicle's 24 hours, those of who else was at its two meters, and nobody else's.
-    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in hours) < 100
-
-
-@pytest.mark.parametrize("correlation", Correlation)
-@pytest.mark.parametrize("many", [1, FLEET])
-async def test_a_question_is_two_statements_however_many_vehicles(pool: Pool, correlation: Correlation, many: int):
-    answers = await store.performances(pool, [f"V{k}" for k in range(1, many + 1)], DAY_2, correlation)
-
-    assert len(answers) == many
-    assert len(Recorder.executed) == 2
-
-
-async def test_a_question_about_nobody_known_is_one_statement(pool: Pool):
-    assert await store.performances(pool, ["V0"], A_DAY, Correlation.EXCLUSIVE_MINUTES) == {}
-    assert len(Recorder.executed) == 1
-
-
-async def test_sharing_is_seen_through_names_and_assignments_in_this_history(pool: Pool):
-    answers = await store.performances(pool, ["V1", "V2"], DAY_2, Correlation.EXCLUSIVE_MINUTES)
-    assert {id_: (a.minutes_kept, a.minutes_shared) for id_, a in answers.items()} == {
-        "V1": (23 * 60, 60),
-        "V2": (23 * 60, 60),
-    }
+        cursor = await connection.execute(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE '%vehicle_rollups%'"
+        )
+        [(generic, custom)] = await cursor.fetchall()
+    assert (generic > 6, custom) == (True, 0)

@@ -228,7 +228,7 @@ async def test_what_is_stale_is_left_to_settle(world: World):
     await all_is_well(world)
 
 
-async def test_a_day_is_summed_once_all_its_hours_are_done(world: World):
+async def test_a_day_is_summed_once_it_is_over_and_all_its_hours_are_done(world: World):
     days = "vehicle_rollups WHERE hours = 24", "meter_rollups WHERE hours = 24"
     await world.empty(H0)
     await world.write(BASE)
@@ -236,12 +236,29 @@ async def test_a_day_is_summed_once_all_its_hours_are_done(world: World):
     await by_hour.step(H0 + HOUR)
     assert await count(world, "vehicle_rollups WHERE hours = 1") == 3
     assert [await count(world, day) for day in days] == [0, 0], "the day is not over"
-    for left in (2, 1):
-        await by_hour.step(H0 + 4 * HOUR)  # the newest hour first: two of the next day, then the last of the first
-        assert [await count(world, day) for day in days] == [0, 0], left
+
+    await world.connection.execute("INSERT INTO stale_hours (device_key, hour) VALUES (0, %s)", (H0,))
+    for hours_left in (3, 2, 1):  # the newest first: two of the next day, then the last of the first
+        await by_hour.step(H0 + 4 * HOUR)
+        assert len(await log_of(world)) == hours_left
+        assert [await count(world, day) for day in days] == [0, 0]
     await by_hour.step(H0 + 4 * HOUR)
     assert [await count(world, day) for day in days] == [3, 2]
     await all_is_well(world)
+
+
+async def test_who_is_not_on_turn_neither_waits_nor_does_anything(world: World):
+    await world.empty(H0)
+    await world.write(BASE)
+    await world.connection.execute("SELECT pg_advisory_lock(hashtext('wattstream.refresh'))")
+    assert not await world.refresher.step(H0 + HOUR)
+    assert await world.rows("SELECT log_from FROM rollup_state") == [(H0,)]
+    await world.connection.execute("SELECT pg_advisory_unlock(hashtext('wattstream.refresh'))")
+    assert await world.refresher.step(H0 + HOUR)
+    await world.connection.execute("SELECT pg_advisory_lock(hashtext('wattstream.refresh'))")
+    noted = await world.rows("SELECT stale_id, after_key FROM stale_hours")
+    assert not await world.refresher.step(H0 + HOUR)
+    assert await world.rows("SELECT stale_id, after_key FROM stale_hours") == noted != []
 
 
 async def test_due_are_those_whose_rollups_have_changed_since_the_first_hour_that_did(world: World):
