@@ -70,8 +70,8 @@ def cuts(window: Window, granularity: Granularity, in_zone: ZoneInfo, finest: Gr
 
 
 def _is_odd(instant: datetime, in_zone: ZoneInfo) -> bool:
-    """Tell whether an instant, or what the clock shows then, is not a whole hour from UTC."""
-    return bool(instant.minute or _offset(instant, in_zone) % timedelta(hours=1))
+    """Tell whether what the clock shows is not a whole number of hours from UTC."""
+    return bool(_offset(instant, in_zone) % timedelta(hours=1))
 
 
 def _too_many(window: Window, granularity: Granularity, in_zone: ZoneInfo) -> InvalidRequestError:
@@ -106,8 +106,6 @@ def _days(window: Window, in_zone: ZoneInfo) -> Iterator[datetime]:
         day += timedelta(days=1)
         cut = datetime(day.year, day.month, day.day, tzinfo=in_zone).astimezone(UTC)
         cut += -timedelta(seconds=cut.second) % _MINUTE
-        while (cut - _MINUTE).astimezone(in_zone).date() >= day:
-            cut -= _MINUTE
         if cut >= window.end:
             return
         if cut > last:

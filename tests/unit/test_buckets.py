@@ -28,6 +28,8 @@ CHANGES = [
     ("Australia/Lord_Howe", "2026-10-03T15"),
     ("Asia/Kolkata", "2026-02-10T18"),
     ("Asia/Kathmandu", "1985-12-31T18"),  # a quarter of an hour
+    ("America/Caracas", "2016-05-01T07"),  # half an hour, at half past
+    ("Asia/Colombo", "2006-04-14T18"),
     ("Pacific/Kiritimati", "1979-10-01T10"),  # 40 minutes
     ("Pacific/Apia", "2011-12-30T10"),  # a day left out
     ("Pacific/Kwajalein", "1993-08-21T12"),
@@ -60,7 +62,7 @@ def by_the_clock(window: Window, granularity: Granularity, zone: ZoneInfo) -> li
 
 @pytest.mark.parametrize("granularity", Granularity)
 @pytest.mark.parametrize(("name", "hour"), CHANGES)
-@pytest.mark.parametrize(("before", "after"), [(61, 95), (1501, 1622)])
+@pytest.mark.parametrize(("before", "after"), [(61, 95), (1501, 1622), (30, 90)])
 def test_buckets_are_those_that_the_clock_shows(name, hour, granularity, before, after):
     zone, change = buckets.zone(name), datetime.fromisoformat(hour).replace(tzinfo=UTC)
     length = 95 if granularity is Granularity.MINUTE else after
@@ -169,6 +171,10 @@ def test_the_fleet_has_no_buckets_that_begin_within_an_hour(granularity, zone):
     # On Lord Howe it is a whole number of hours at both ends, but not in between.
     window = Window(datetime(2026, 3, 20, tzinfo=UTC), datetime(2026, 5, 20, tzinfo=UTC))
     assert refusal(window, granularity, zone, Granularity.HOUR)[0] == "time_zone"
+
+
+def test_the_fleet_has_no_single_bucket_in_such_a_zone_either():
+    assert refusal(Window(T0, T0 + timedelta(hours=1)), Granularity.DAY, "Asia/Kolkata", Granularity.HOUR)
 
 
 def test_the_fleets_buckets_begin_at_whole_hours_of_other_zones():
