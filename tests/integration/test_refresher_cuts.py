@@ -68,6 +68,8 @@ async def test_cut_off_at_any_statement_it_leaves_all_as_it_was_and_goes_on(
     world: World, database: str, monkeypatch: pytest.MonkeyPatch, *, by_killing: bool
 ):
     await world.empty(H0)
+    await world.write(fleet_of([("V2", H0, "M1")]))
+    await world.refresh(H0 + HOUR)
     cut = Cut(database, by_killing=by_killing)
     monkeypatch.setattr(refresher, "execute", cut.execute)
     world.refresher = refresher.Refresher(world.pool, refresher.Pace(HOUR, timedelta(), timedelta(), devices=100))
