@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from analytics_service import translate, windows
+from analytics_service import translate
 from analytics_service.fleet import BINS, Order, Ranked, Ranking
 from analytics_service.performance import Correlation
 from analytics_service.windows import Window
@@ -110,10 +110,11 @@ def _from_token(
     try:
         window = Window(datetime.fromtimestamp(int(start), UTC), datetime.fromtimestamp(int(end), UTC))
         place = float.fromhex(str(value)), int(key)
-        is_sound = window == windows.resolve_hours(window.start, window.end, longest)
-    except (ValueError, OverflowError, OSError, InvalidRequestError):
+    except (ValueError, OverflowError, OSError):
         raise _made_up() from None
-    if not is_sound or math.isnan(place[0]) or place[1] not in _KEYS:
+    is_whole = window.start.minute == window.start.second == window.end.minute == window.end.second == 0
+    is_used = is_whole and timedelta() < window.length <= longest
+    if not is_used or math.isnan(place[0]) or place[1] not in _KEYS:
         raise _made_up()
     return window, place
 
