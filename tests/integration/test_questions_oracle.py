@@ -19,12 +19,12 @@ from analytics_service.meter_use import meter_use
 from analytics_service.performance import Correlation, Performance
 from analytics_service.windows import Window
 from tests.integration import question_oracle as oracle
-from tests.integration.fleets import METERS, T0, VEHICLES, Fleet
+from tests.integration.fleets import METERS, T0, VEHICLES, Fleet, MeterReading, VehicleReading
 from tests.integration.question_oracle import large_fleets
 from tests.integration.world import World, opened
 
 FIRST = T0.replace(minute=0)
-DAY = timedelta(days=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 examples = partial(settings, deadline=None, suppress_health_check=list(HealthCheck))
 
 # What has happened when the question comes: the first readings are written, some of them rolled up, and so on.
@@ -207,6 +207,25 @@ async def test_ranking_page_by_page(world: World, whole, history, questions, siz
         found = await pages(world, asked, size)
 
         assert [(one.vehicle_id, one.performance) for one in found] == expected
+
+
+async def test_pages_fit_together_while_sums_change_in_their_last_digits(world: World):
+    await world.empty()
+    # By the hour 1.2000000000000002, by the day 0.2 and 1.0.
+    ac = {("V1", "M1"): (0.1, 0.1, 0.1, 0.9), ("V2", "M2"): (0.1, 0.1, 0.1, 0.1)}
+    at = [FIRST + timedelta(hours=number) for number in range(4)]
+    readings = [VehicleReading(vehicle, instant, meter, 0.1, 50, 20) for vehicle, meter in ac for instant in at]
+    metered = [MeterReading(meter, *one) for (_, meter), each in ac.items() for one in zip(at, each, strict=True)]
+    await world.write(Fleet(readings, metered, [], T0, T0))
+    days = Window(FIRST.replace(hour=0), FIRST.replace(hour=0) + 2 * DAY)
+    asked = Ranking(days, Order.KWH_CONSUMED_AC, False, 0, None, None)
+
+    first = await fleet.ranking(world.answers, asked, (-inf, 0), 1)
+    await world.refresh()  # from here on, what was added up by the hour is added up by the day
+    second = await fleet.ranking(world.answers, asked, first[-1].place, 1)
+
+    assert first[0].performance.kwh_consumed_ac > 1.2
+    assert [one.vehicle_id for one in (*first, *second)] == ["V1", "V2"]
 
 
 @examples(max_examples=12)
