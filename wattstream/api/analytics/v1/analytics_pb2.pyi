@@ -404,7 +404,7 @@ class QueryPerformanceSeriesRequest(_message.Message):
     """How long a bucket is."""
     time_zone: _builtins.str
     """The IANA time zone by whose clock buckets begin, such as "Europe/Zurich". Empty: "UTC". The fleet's must be a whole
-    number of hours from UTC.
+    number of hours from UTC, all through the window.
     """
     @_builtins.property
     def window(self) -> Global___TimeWindow:
@@ -581,7 +581,9 @@ class ListVehiclePerformanceRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     order_by: Global___VehicleOrder.ValueType
-    """By what to rank."""
+    """By what to rank. Vehicles for which it is the same to a millionth of a kWh, or a billionth of the efficiency, are in
+    the order in which they were registered.
+    """
     reverse: _builtins.bool
     """The other way round; vehicles without an efficiency still come last."""
     min_kwh_consumed_ac: _builtins.float
@@ -594,14 +596,14 @@ class ListVehiclePerformanceRequest(_message.Message):
     """next_page_token of the page before, of a request that is otherwise the same. Empty: the first page."""
     @_builtins.property
     def window(self) -> Global___TimeWindow:
-        """When. Not set: the newest 24 hours that are rolled up, which end at the beginning of the current UTC hour or the one
-        before.
+        """When. Without an end: until the newest hour that is rolled up, which is the beginning of the current UTC hour or of
+        the one before. Without a start: the 24 hours before the end.
         """
 
     @_builtins.property
     def meter_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Counts only what was charged at these meters, at most 1,000, and leaves out vehicles that kept nothing there. Empty:
-        at any.
+        """Counts only readings that belong to these meters, at most 1,000, and leaves out vehicles that kept nothing there; ids
+        that are not registered count for nothing. Empty: all.
         """
 
     def __init__(
@@ -669,8 +671,8 @@ class GetFleetSummaryRequest(_message.Message):
     WINDOW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def window(self) -> Global___TimeWindow:
-        """When. Not set: the newest 24 hours that are rolled up, which end at the beginning of the current UTC hour or the one
-        before.
+        """When. Without an end: until the newest hour that is rolled up, which is the beginning of the current UTC hour or of
+        the one before. Without a start: the 24 hours before the end.
         """
 
     def __init__(
