@@ -235,7 +235,7 @@ async def test_the_summary_counts_what_is_wrong_with_the_data(stub: Stub, databa
         connection.execute("UPDATE vehicle_readings SET meter_key = NULL WHERE recorded_at = %s", (T0 + HOUR / 60,))
         connection.execute("DELETE FROM meter_readings WHERE recorded_at = %s", (T0 + 2 * HOUR / 60,))
         connection.execute(
-            "INSERT INTO meter_readings SELECT meter_key, %s, 1, 230 FROM meter_readings LIMIT 1", (H0 - 5 * HOUR,)
+            "INSERT INTO meter_readings SELECT meter_key, %s, 1, 230 FROM meter_readings LIMIT 1", (H0 - 2 * HOUR,)
         )
 
     asked = window(H0 - 6 * HOUR, H0 + HOUR)
@@ -247,8 +247,8 @@ async def test_the_summary_counts_what_is_wrong_with_the_data(stub: Stub, databa
         readings_without_meter=1,
         vehicles_above_one=1,
         meter_gaps=1,
-        meter_gap_hours=4,
-        longest_meter_gap_hours=4,
+        meter_gap_hours=1,
+        longest_meter_gap_hours=1,
     )
     assert answer.kwh_metered_ac == pytest.approx(sum(AC) - AC[2] + 1)
 

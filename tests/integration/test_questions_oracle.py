@@ -228,6 +228,21 @@ async def test_pages_fit_together_while_sums_change_in_their_last_digits(world: 
     assert [one.vehicle_id for one in (*first, *second)] == ["V1", "V2"]
 
 
+async def test_a_meter_that_late_readings_show_to_be_shared_is_no_longer_among_a_vehicles_meters(world: World):
+    await world.empty()
+    readings = [VehicleReading("V1", FIRST + n * HOUR, meter, 0.4, 50, 20) for n, meter in enumerate(METERS)]
+    metered = [MeterReading(meter, FIRST + n * HOUR, 0.5) for n, meter in enumerate(METERS)]
+    asked = Ranking(Window(FIRST, FIRST + 2 * HOUR), Order.EFFICIENCY, False, 0, None, None)
+    await world.write(Fleet(readings, metered, [], T0, T0))
+    await world.refresh()
+    [before] = await pages(world, asked, 9)
+
+    await world.write(Fleet([VehicleReading("V2", FIRST, "M1", 0.1, 50, 20)], [], [], T0, T0))
+
+    [after] = await pages(world, asked, 9)
+    assert (before.performance.meter_ids, after.performance.meter_ids) == (("M1", "M2"), ("M2",))
+
+
 @examples(max_examples=12)
 @given(large_fleets(), histories, windows)
 async def test_use_of_meters(world: World, whole, history, window):
