@@ -13,6 +13,7 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from analytics_service.answers import Connection, execute
+from analytics_service.statements import array
 from wattstream import logs
 from wattstream.postgres import Pool
 
@@ -138,7 +139,7 @@ async def _refresh(connection: Connection, device_keys: Sequence[int], hours: Se
         return
     [state] = await execute(connection, "partition_days", {})
     days: set[date] = {hour.date() for hour in hours} & set(state["days"])
-    parameters = {"device_keys": device_keys, "hours": hours, "log_from": state["log_from"]}
+    parameters = {"device_keys": array(device_keys), "hours": array(hours), "log_from": state["log_from"]}
     if days:
         for statement in ("refresh_meters", "refresh_vehicles"):
             await execute(connection, statement, parameters, days)
