@@ -42,7 +42,12 @@ class Up:
         self.data = data
         command = [*WATTSTREAM, "up", "--data-dir", str(data), *options]
         self.process = subprocess.Popen(
-            command, env=environment(data, **variables), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            env=environment(data, **variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # also under nohup
         )
 
     def ready(self) -> dict[str, str]:
@@ -60,7 +65,9 @@ class Up:
         return self.process.returncode, output
 
     def pid(self, name: str) -> int:
-        return int((self.data / "run" / f"{name}.lock").read_text().split()[0])
+        words = (self.data / "run" / f"{name}.lock").read_text().split()
+        assert words, f"{name} is just being started"
+        return int(words[0])
 
 
 def environment(data: Path, **variables: str) -> dict[str, str]:
