@@ -54,7 +54,7 @@ WITH {fleet}, sums AS (
             AND r.hours = ANY (ARRAY[p.hours]) AND r.start >= p.since AND r.start < p.until
         WHERE r.minutes_kept > 0 AND (r.vehicle_key, r.start) NOT IN (SELECT device_key, hour FROM stale)
         UNION
-        SELECT vehicle_key, meter_key FROM paired WHERE is_kept
+        SELECT vehicle_key, meter_key FROM paired WHERE is_kept AND vehicle_key IN (SELECT vehicle_key FROM page)
     ) AS used
     JOIN devices ON device_key = meter_key
     WHERE %(meter_keys)s::int4[] IS NULL OR meter_key = ANY (%(meter_keys)s::int4[])

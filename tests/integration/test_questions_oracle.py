@@ -94,7 +94,7 @@ def between(window: Window, cuts: Sequence[datetime]) -> list[tuple[datetime, da
     return list(pairwise([window.start, *cuts, window.end]))
 
 
-@examples(max_examples=12)
+@examples(max_examples=8)
 @given(
     large_fleets(),
     histories,
@@ -128,7 +128,7 @@ async def adds_up(
         assert sum(getattr(bucket, name) for bucket in series) == getattr(answer[vehicle], name), name
 
 
-@examples(max_examples=12)
+@examples(max_examples=8)
 @given(
     large_fleets(),
     histories,
@@ -197,7 +197,7 @@ def ranked(stored: Fleet, asked: Ranking) -> list[tuple[str, Performance]]:
     return sorted(found, key=place)
 
 
-@examples(max_examples=12)
+@examples(max_examples=8)
 @given(large_fleets(), histories, st.lists(rankings, min_size=3, max_size=3), st.integers(1, 2))
 async def test_ranking_page_by_page(world: World, whole, history, questions, size):
     stored = await live(world, whole, history)
@@ -243,7 +243,7 @@ async def test_a_meter_that_late_readings_show_to_be_shared_is_no_longer_among_a
     assert (before.performance.meter_ids, after.performance.meter_ids) == (("M1", "M2"), ("M2",))
 
 
-@examples(max_examples=12)
+@examples(max_examples=8)
 @given(large_fleets(), histories, windows)
 async def test_use_of_meters(world: World, whole, history, window):
     stored = await live(world, whole, history)
