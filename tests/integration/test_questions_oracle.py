@@ -31,7 +31,7 @@ examples = partial(settings, deadline=None, suppress_health_check=list(HealthChe
 histories = st.tuples(
     st.lists(
         st.one_of(
-            st.tuples(st.just("refresh"), st.integers(0, 26).map(lambda n: FIRST + timedelta(hours=n))),
+            st.tuples(st.just("refresh"), st.sampled_from([0, 1, 2, 3, 26, 72]).map(lambda n: FIRST + n * HOUR)),
             st.tuples(st.just("step"), st.sampled_from([FIRST + DAY, FIRST + 3 * DAY])),
             st.tuples(st.sampled_from(["write", "assign"]), st.none()),
         ),
@@ -42,7 +42,7 @@ histories = st.tuples(
 )
 hours = st.builds(
     lambda start, length: Window(FIRST + timedelta(hours=start), FIRST + timedelta(hours=start + length)),
-    st.sampled_from([-22, -3, 0, 1, 2, 4]),
+    st.sampled_from([-22, -22, -3, 0, 1, 2, 4]),
     st.sampled_from([1, 2, 4, 24, 49, 190]),
 )
 windows = st.builds(
@@ -146,6 +146,19 @@ async def test_the_fleets_series_and_summary(world: World, whole, history, windo
     row = await fleet.summary(world.answers, window)
     expected = oracle.summary(stored, window.start, window.end)
     assert {name: row[name] for name in expected} == expected
+
+
+async def test_gaps_of_hours_are_found_in_days_that_are_rolled_up(world: World):
+    await world.empty()
+    midnight = FIRST.replace(hour=0)
+    metered = [MeterReading("M1", midnight + hour * HOUR, 0.5) for hour in (1, 4, 27, 28)]
+    await world.write(Fleet([], metered, [], T0, T0))
+    await world.rows("UPDATE rollup_state SET log_from = %s RETURNING 1", midnight)
+    await world.refresh()
+
+    row = await fleet.summary(world.answers, Window(midnight, midnight + 2 * DAY))
+
+    assert (row["meter_gaps"], row["meter_gap_hours"], row["longest_meter_gap_hours"]) == (2, 24, 22)
 
 
 rankings = st.fixed_dictionaries(
