@@ -7,7 +7,7 @@ in one snapshot.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
@@ -94,11 +94,15 @@ class _Known:
 
 
 class Answers:
-    """Asks the database behind a pool of `open_pool`, `at_once` questions at a time; others wait for their turn."""
+    """Asks the database behind a pool of `open_pool`, `at_once` questions at a time; others wait for their turn.
+
+    At most half of them are large: else a few that take long would keep all that are answered in milliseconds waiting.
+    """
 
     def __init__(self, pool: Pool, at_once: int) -> None:
         self._pool = pool
         self._turns = asyncio.Semaphore(at_once)
+        self._large_turns = asyncio.Semaphore(max(1, at_once // 2))
         self._known = _Known()
 
     @property
@@ -108,15 +112,19 @@ class Answers:
 
     async def to(self, question: Question) -> list[DictRow]:
         """Return the rows of the answer to `question`."""
-        async with self._turns, self._pool.connection() as connection:
-            try:
-                rows = None
-                if not self._known.expects_stale and not question.needs_state:
-                    rows = await self._likely(connection, question)
-                return await self._certain(connection, question) if rows is None else rows
-            except psycopg.errors.UndefinedTable:  # somebody removed a partition
-                self._known = _Known()
-                return await self._certain(connection, question)
+        large_turn = self._large_turns if question.is_large else nullcontext()
+        async with large_turn, self._turns, self._pool.connection() as connection:
+            return await self._ask(connection, question)
+
+    async def _ask(self, connection: Connection, question: Question) -> list[DictRow]:
+        try:
+            rows = None
+            if not self._known.expects_stale and not question.needs_state:
+                rows = await self._likely(connection, question)
+            return await self._certain(connection, question) if rows is None else rows
+        except psycopg.errors.UndefinedTable:  # somebody removed a partition
+            self._known = _Known()
+            return await self._certain(connection, question)
 
     async def look_up(self, statement: str, parameters: Mapping[str, Any]) -> list[DictRow]:
         """Return the rows of a statement that reads neither rollups nor readings."""

@@ -21,7 +21,7 @@ class AnalyticsConfig:
     drain_s: float = setting(10.0, "how long open calls may take to end at shutdown, in seconds", at_least=0)
     statement_timeout_s: float = setting(30.0, "how long one SQL statement may take, in seconds", at_least=0.001)
     connections: int = setting(
-        8, "questions answered at once, each on a connection of its own; others wait", at_least=1
+        4, "questions answered at once, each on a connection of its own; half for the fleet; others wait", at_least=1
     )
     max_window_days: int = setting(400, "longest window that may be asked for, in days", at_least=1)
     max_batch: int = setting(1000, "most devices that one question may name", at_least=1)

@@ -62,10 +62,10 @@ def question() -> pb.GetVehiclePerformanceRequest:
 
 
 @contextmanager
-def held(database: str) -> Iterator[psycopg.Connection[Any]]:
-    """Hold what every question needs first, so that it waits in the database."""
+def held(database: str, table: str = "devices") -> Iterator[psycopg.Connection[Any]]:
+    """Hold what questions need, by default every one of them, so that they wait in the database."""
     with psycopg.connect(database) as holder, psycopg.connect(database, autocommit=True) as watcher:
-        holder.execute("LOCK TABLE devices IN ACCESS EXCLUSIVE MODE")
+        holder.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield watcher
 
 
@@ -123,6 +123,16 @@ async def test_questions_beyond_the_connections_wait_their_turn_and_the_service_
             # A check that began now, with all connections in use, gets one and ends.
             await until_checked(watcher)
         assert [(await answer).performance.readings for answer in asked] == [10] * 6
+
+
+async def test_questions_about_the_fleet_leave_connections_to_the_others(database: str, readings: None):
+    async with service(database, connections=2) as channel:
+        stub = analytics_pb2_grpc.AnalyticsServiceStub(channel)
+        with held(database, "meter_rollups") as watcher:
+            asked = [asyncio.ensure_future(stub.GetFleetSummary(pb.GetFleetSummaryRequest())) for _ in range(4)]
+            await until_waiting(watcher, 1)
+            assert (await stub.GetVehiclePerformance(question(), timeout=PATIENCE_S)).performance.readings == 10
+        assert [(await answer).vehicles_silent for answer in asked] == [1] * 4
 
 
 async def until_checked(watcher: psycopg.Connection[Any]) -> None:
