@@ -11,7 +11,7 @@ from wattstream.resources import read
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _COMMENT = re.compile(r"^\s*--.*\n", re.MULTILINE)
 _SPACE = re.compile(r"\s+")
-_PARTS = ("fleet", "met", "pairing")
+_PARTS = ("fleet", "met", "pairing", "days")
 _PARENTS = ("vehicle_readings", "meter_readings")
 
 
@@ -32,7 +32,7 @@ def array(values: Iterable[datetime | int]) -> str:
 
 
 def statement(name: str, days: Iterable[date] = ()) -> Statement:
-    """Return the statement in the file `name`.sql; in place of {fleet}, {met} and {pairing} it has those files.
+    """Return the statement in the file `name`.sql; in place of {fleet}, {met}, {pairing} and {days} it has those files.
 
     What it reads of history are the partitions of `days`, which must be there. They are named rather than left to be
     found, so that a plan can be kept, and does not lock, or even look at, the partitions of all other days.

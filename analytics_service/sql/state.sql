@@ -14,11 +14,5 @@ SELECT log_from, layout,
         ) AS stale
         WHERE hour >= %(start)s::timestamptz AND hour < %(end)s::timestamptz
     ) AS stale_hours,
-    CASE WHEN layout <> %(layout)s::int8 THEN (
-        SELECT array_agg(to_date(right(relname, 8), 'YYYYMMDD'))
-        FROM pg_inherits
-        JOIN pg_class ON pg_class.oid = inhrelid
-        WHERE inhparent = 'vehicle_readings'::regclass
-            AND to_regclass('meter_readings_' || right(relname, 8)) IS NOT NULL
-    ) END AS days
+    CASE WHEN layout <> %(layout)s::int8 THEN {days} END AS days
 FROM rollup_state

@@ -24,13 +24,7 @@ SELECT log_from, layout,
         ) AS stale
         WHERE hour > %(start)s::timestamptz - interval '1 hour' AND hour < %(end)s::timestamptz
     ) AS stale_hours,
-    CASE WHEN layout <> %(layout)s::int8 THEN (
-        SELECT array_agg(to_date(right(relname, 8), 'YYYYMMDD'))
-        FROM pg_inherits
-        JOIN pg_class ON pg_class.oid = inhrelid
-        WHERE inhparent = 'vehicle_readings'::regclass
-            AND to_regclass('meter_readings_' || right(relname, 8)) IS NOT NULL
-    ) END AS days,
+    CASE WHEN layout <> %(layout)s::int8 THEN {days} END AS days,
     v.*, a.*
 FROM rollup_state, (
     SELECT array_agg(vehicle_key) AS asked_keys FROM asked

@@ -11,11 +11,5 @@ SELECT log_from, layout,
         FROM stale_hours
         WHERE device_key > 0 AND hour >= %(start)s::timestamptz AND hour < %(end)s::timestamptz
     ) AS split_hours,
-    CASE WHEN layout <> %(layout)s::int8 THEN (
-        SELECT array_agg(to_date(right(relname, 8), 'YYYYMMDD'))
-        FROM pg_inherits
-        JOIN pg_class ON pg_class.oid = inhrelid
-        WHERE inhparent = 'vehicle_readings'::regclass
-            AND to_regclass('meter_readings_' || right(relname, 8)) IS NOT NULL
-    ) END AS days
+    CASE WHEN layout <> %(layout)s::int8 THEN {days} END AS days
 FROM rollup_state
