@@ -20,6 +20,8 @@ from wattstream.postgres import Pool
 # Longer than ingest lets a transaction take.
 _WRITERS_WITHIN_S = 150.0
 _LOOK_EVERY_S = 0.02
+# A statement ends by itself long before; a database that is frozen does not.
+_STEP_WITHIN_S = 600.0
 
 log = logs.get()
 
@@ -53,7 +55,7 @@ class Refresher:
         is_well = True
         while True:
             try:
-                while await self.step(datetime.now(UTC)):
+                while await self._step_in_time():
                     pass
                 is_well = True
             except (psycopg.Error, PoolTimeout, TimeoutError) as error:
@@ -61,6 +63,10 @@ class Refresher:
                     log.warning("rollups cannot be refreshed; trying again and again", error=type(error).__name__)
                 is_well = False
             await asyncio.sleep(self._pace.every.total_seconds())
+
+    async def _step_in_time(self) -> bool:
+        async with asyncio.timeout(_STEP_WITHIN_S):
+            return await self.step(datetime.now(UTC))
 
     async def step(self, now: datetime) -> bool:
         """Do a bounded amount of what is to be done at `now`; return whether there may be more to do."""
