@@ -105,11 +105,6 @@ class Answers:
         self._large_turns = asyncio.Semaphore(max(1, at_once // 2))
         self._known = _Known()
 
-    @property
-    def log_from(self) -> datetime:
-        """The hour before which, at the last answer, hours were rolled up."""
-        return self._known.log_from
-
     async def to(self, question: Question) -> list[DictRow]:
         """Return the rows of the answer to `question`."""
         large_turn = self._large_turns if question.is_large else nullcontext()
@@ -147,13 +142,14 @@ class Answers:
         return rows
 
     async def _certain(self, connection: Connection, question: Question) -> list[DictRow]:
+        before = self._known  # another question may find out meanwhile that it is not so
         async with connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             if question.is_large:
                 await connection.execute(_LARGE)
-            row = (await execute(connection, question.state, {**question.parameters, "layout": self._known.layout}))[0]
+            row = (await execute(connection, question.state, {**question.parameters, "layout": before.layout}))[0]
             stale = row["stale_hours"] or ()
-            days = self._known.days if row["days"] is None else frozenset(row["days"])
+            days = before.days if row["days"] is None else frozenset(row["days"])
             known = _Known(row["log_from"], row["layout"], days, expects_stale=bool(stale))
             rows = await _answer(connection, question, question.places(State(known.log_from, stale, row)), known)
         self._known = known

@@ -16,7 +16,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from analytics_service import store
+from analytics_service.answers import Answers, _Known, open_pool
 from analytics_service.config import AnalyticsConfig
+from analytics_service.performance import Correlation
 from analytics_service.service import lifespan
 from analytics_service.windows import Window
 from wattstream.api.analytics.v1 import analytics_pb2 as pb
@@ -133,6 +136,18 @@ async def test_questions_about_the_fleet_leave_connections_to_the_others(databas
             await until_waiting(watcher, 1)
             assert (await stub.GetVehiclePerformance(question(), timeout=PATIENCE_S)).performance.readings == 10
         assert [(await answer).vehicles_silent for answer in asked] == [1] * 4
+
+
+async def test_an_answer_does_not_mix_what_is_known_with_what_another_question_finds_out(database: str, readings: None):
+    async with open_pool(database, 2, 30) as pool:
+        answers = Answers(pool, 2)
+        asked = ["V1"], HOUR, Correlation.ASSIGNED_METER
+        assert (await store.performances(answers, *asked))["V1"].readings == 10
+        with held(database) as watcher:
+            waiting = asyncio.ensure_future(store.performances(answers, *asked))
+            await until_waiting(watcher, 1)
+            answers._known = _Known()  # as a question does that meets a partition that is gone
+        assert (await waiting)["V1"].readings == 10
 
 
 async def until_checked(watcher: psycopg.Connection[Any]) -> None:
