@@ -20,6 +20,7 @@ from wattstream.api.analytics.v1.alerts_pb2 import (
 )
 from wattstream.api.analytics.v1.analytics_pb2_grpc import AnalyticsServiceStub
 from wattstream.client.errors import ServiceError, from_rpc_error, service_errors
+from wattstream.client.pages import pages
 from wattstream.client.retry import Attempts, Retry
 from wattstream.client.times import timestamp
 
@@ -42,13 +43,8 @@ class AlertCalls:
         request = ListEfficiencyAlertsRequest(
             filter=filter, since=timestamp(since), until=timestamp(until), page_size=page_size
         )
-        while True:
-            with service_errors():
-                page = self._analytics.ListEfficiencyAlerts(request, timeout=self._timeout_s)
+        for page in pages(self._analytics.ListEfficiencyAlerts, request, self._timeout_s):
             yield from page.alerts
-            request.page_token = page.next_page_token
-            if not page.next_page_token:
-                return
 
     def watch_alerts(
         self,

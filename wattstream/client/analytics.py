@@ -21,6 +21,7 @@ from wattstream.api.analytics.v1.analytics_pb2 import (
 )
 from wattstream.api.analytics.v1.analytics_pb2_grpc import AnalyticsServiceStub
 from wattstream.client.errors import service_errors
+from wattstream.client.pages import pages
 from wattstream.client.times import window
 
 
@@ -105,13 +106,8 @@ class AnalyticsCalls:
             meter_ids=meter_ids,
             page_size=page_size,
         )
-        while True:
-            with service_errors():
-                page = self._analytics.ListVehiclePerformance(request, timeout=self._timeout_s)
+        for page in pages(self._analytics.ListVehiclePerformance, request, self._timeout_s):
             yield from page.performances
-            request.page_token = page.next_page_token
-            if not page.next_page_token:
-                return
 
     def fleet_summary(self, start: datetime | None = None, end: datetime | None = None) -> GetFleetSummaryResponse:
         """Return what the fleet consumed, got and lost in whole hours, by default the newest 24 that are rolled up."""

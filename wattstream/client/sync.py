@@ -44,6 +44,7 @@ from wattstream.client.channels import ANALYTICS, INGEST, STATE, options
 from wattstream.client.errors import ServiceError, from_rpc_error, service_errors
 from wattstream.client.outbox import Limits
 from wattstream.client.outcomes import Rejection
+from wattstream.client.pages import pages
 from wattstream.client.retry import FOREVER, Attempts, Retry
 from wattstream.client.sender import Sender
 from wattstream.client.spool import Spool
@@ -129,13 +130,8 @@ class Client(AnalyticsCalls, AlertCalls):
     def devices(self, kind: "DeviceKind.ValueType" = DeviceKind.DEVICE_KIND_UNSPECIFIED) -> Iterator[Device]:
         """Yield all devices of a kind, or of every kind, by kind and id."""
         request = ListDevicesRequest(kind=kind)
-        while True:
-            with service_errors():
-                page = self._fleet.ListDevices(request, timeout=self._timeout_s)
+        for page in pages(self._fleet.ListDevices, request, self._timeout_s):
             yield from page.devices
-            request.page_token = page.next_page_token
-            if not page.next_page_token:
-                return
 
     def assign(
         self, vehicle_id: str, meter_id: str, valid_from: datetime, valid_until: datetime | None = None
@@ -161,13 +157,8 @@ class Client(AnalyticsCalls, AlertCalls):
     ) -> Iterator[MeterAssignment]:
         """Yield the assignments of a vehicle, of a meter, at an instant, or all; by vehicle, then start."""
         request = ListAssignmentsRequest(vehicle_id=vehicle_id, meter_id=meter_id, valid_at=timestamp(valid_at))
-        while True:
-            with service_errors():
-                page = self._fleet.ListAssignments(request, timeout=self._timeout_s)
+        for page in pages(self._fleet.ListAssignments, request, self._timeout_s):
             yield from page.assignments
-            request.page_token = page.next_page_token
-            if not page.next_page_token:
-                return
 
     # Live state
 
