@@ -27,8 +27,8 @@ class Window:
         return self.end - self.start
 
 
-def minute_of(field: str, seconds: int, nanos: int) -> datetime:
-    """Return the whole UTC minute that holds an instant, given as seconds since 1970 and nanoseconds.
+def instant_of(field: str, seconds: int, nanos: int) -> datetime:
+    """Return the microsecond that holds an instant, given as seconds since 1970 and nanoseconds, in UTC.
 
     Raises:
         InvalidRequestError: it is not an instant of the years 1970 to 9999; the error names `field`.
@@ -37,7 +37,16 @@ def minute_of(field: str, seconds: int, nanos: int) -> datetime:
         raise bad_field(field, "must be a time between the years 1970 and 9999")
     if not 0 <= nanos <= _LAST_NANO:
         raise bad_field(field, f"must have nanos between 0 and {_LAST_NANO}")
-    return floor(datetime.fromtimestamp(seconds, UTC))
+    return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=nanos // 1000)
+
+
+def minute_of(field: str, seconds: int, nanos: int) -> datetime:
+    """Return the whole UTC minute that holds an instant.
+
+    Raises:
+        InvalidRequestError: as for `instant_of`.
+    """
+    return floor(instant_of(field, seconds, nanos))
 
 
 def floor(instant: datetime) -> datetime:

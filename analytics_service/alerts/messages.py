@@ -5,6 +5,7 @@ from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from analytics_service.translate import to_timestamp
 from wattstream.api.analytics.v1 import alerts_pb2 as pb
 
 
@@ -77,8 +78,4 @@ def to_message(alert: Alert) -> pb.EfficiencyAlert:
 
 
 def _timestamp(instant: datetime | None) -> Timestamp | None:
-    if instant is None:
-        return None
-    timestamp = Timestamp()
-    timestamp.FromDatetime(instant)
-    return timestamp
+    return None if instant is None else to_timestamp(instant)

@@ -1,10 +1,11 @@
 """Between the messages about alerts and rules and what they mean; what cannot be used is refused here."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from analytics_service import windows
 from analytics_service.alerts.book import RuleOf
 from analytics_service.alerts.drops import Rule
 from wattstream.api.analytics.v1 import alerts_pb2 as pb
@@ -13,8 +14,6 @@ from wattstream.ids import ID_RULE, is_id
 
 _DEFAULT = Rule(threshold=0.85, hysteresis=0.02, least_minutes=15, window_hours=24)
 _LONGEST_NAME, _LONGEST_NOTE = 100, 1_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
 
 
 def to_time(request: pb.ListEfficiencyAlertsRequest, field: str) -> datetime | None:
@@ -26,9 +25,7 @@ def to_time(request: pb.ListEfficiencyAlertsRequest, field: str) -> datetime | N
     if not request.HasField(field):  # type: ignore[arg-type]
         return None
     stamp: Timestamp = getattr(request, field)
-    if not 0 <= stamp.seconds <= _LAST_SECOND or not 0 <= stamp.nanos < 1_000_000_000:
-        raise bad_field(field, "must be a time between the years 1970 and 9999")
-    return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
+    return windows.instant_of(field, stamp.seconds, stamp.nanos)
 
 
 def to_acknowledgement(request: pb.AcknowledgeEfficiencyAlertRequest) -> tuple[int, str, str]:
